@@ -74,7 +74,7 @@ def _one_each(error: ValidationError, model_class: type[BaseModel]) -> list[Erro
 def _located(problem: ErrorDetails, model_class: type[BaseModel]) -> tuple[list[str], type[BaseModel]]:
     """Full name of the option in parts, and the table that it is in.
 
-    pydantic's location goes on into the alternatives of a union and places in a list, which are no options' names.
+    pydantic goes on into the alternatives of a union and places in a list, which are no names of options.
     """
     owner, path = model_class, []
     for part in problem["loc"]:

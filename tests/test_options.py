@@ -39,7 +39,7 @@ def test_a_file_becomes_the_object_it_describes(tmp_path):
     [
         (
             {"temperature_k": 1, "temperture_k": 1},
-            r"^unknown option `temperture_k`; did you mean `temperature_k`\? known options: temperature_k, loss",
+            r"^unknown option `temperture_k`; did you mean `temperature_k`\? known options: temperature_k",
         ),
         (
             {"temperature_k": 1, "loss": {"enrgy_weight": 1}},
