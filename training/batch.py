@@ -1,0 +1,159 @@
+"""Frames as tensors: neighbours found once, frames joined to one padded batch, an order known from its seed.
+
+Symbols used in this file
+    f  frames of a batch        n  atoms of a frame, or of all frames of a batch
+    k  neighbour slots; padding lies beyond the cutoff
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from openmm_allegro.neighbors import neighbor_matrix
+from openmm_allegro.training.frames import Frame, check_elements
+
+
+class Batch(NamedTuple):
+    """Some frames joined; a label that a frame does not have is NaN."""
+
+    edge_vectors: Tensor
+    """From centre to neighbour [Å], (n, k, 3)."""
+    neighbours: Tensor
+    """Index of the neighbour within the batch, (n, k) int64."""
+    centre_types: Tensor
+    """(n,) int64."""
+    neighbour_types: Tensor
+    """(n, k) int64."""
+    frame: Tensor
+    """Which frame an atom belongs to, (n,) int64."""
+    n_atoms: Tensor
+    """Atoms of each frame, (f,) float64."""
+    volumes: Tensor
+    """[Å³], (f,) float64; NaN when not periodic."""
+    energy: Tensor
+    """[eV], (f,) float64."""
+    forces: Tensor
+    """[eV/Å], (n, 3)."""
+    stress: Tensor
+    """[eV/Å³], (f, 3, 3)."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
+
+class FrameDataset:
+    """Frames as one-frame batches; neighbours are found here, once."""
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        type_names: Sequence[str],
+        cutoff: float,
+        dtype: torch.dtype = torch.float32,
+        min_distance: float = 0.0,
+    ) -> None:
+        """cutoff, min_distance (atoms closer than this are refused): [Å]."""
+        check_elements(frames, type_names)
+        self.padding_length = 2 * cutoff
+        self.dtype = dtype
+        self.items = [_one_frame_batch(frame, type_names, cutoff, dtype, min_distance) for frame in frames]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The frames with these numbers as one batch."""
+        return join([self.items[i] for i in indices], self.padding_length)
+
+
+def _one_frame_batch(
+    frame: Frame, type_names: Sequence[str], cutoff: float, dtype: torch.dtype, min_distance: float
+) -> Batch:
+    positions = torch.tensor(frame.positions, dtype=torch.float64)
+    cell = torch.tensor(frame.cell, dtype=torch.float64)
+    try:
+        neighbours, edge_vectors, _ = neighbor_matrix(positions, cell, cutoff)
+    except ValueError as error:
+        raise ValueError(f"{frame.origin}: {error}") from error
+    _check_distances(frame, neighbours, edge_vectors, min_distance)
+    types = torch.tensor([type_names.index(symbol) for symbol in frame.symbols])
+    nan3 = torch.full((3, 3), torch.nan, dtype=dtype)
+    return Batch(
+        edge_vectors=edge_vectors.to(dtype),
+        neighbours=neighbours,
+        centre_types=types,
+        neighbour_types=types[neighbours],
+        frame=torch.zeros_like(types),
+        n_atoms=torch.tensor([len(types)], dtype=torch.float64),
+        volumes=torch.tensor([frame.volume if frame.periodic else torch.nan], dtype=torch.float64),
+        energy=torch.tensor([torch.nan if frame.energy is None else frame.energy], dtype=torch.float64),
+        forces=nan3[:1].repeat(len(types), 1) if frame.forces is None else torch.tensor(frame.forces, dtype=dtype),
+        stress=(nan3 if frame.stress is None else torch.tensor(frame.stress, dtype=dtype)).unsqueeze(0),
+    )
+
+
+def _check_distances(frame: Frame, neighbours: Tensor, edge_vectors: Tensor, min_distance: float) -> None:
+    if edge_vectors.numel() == 0:
+        return
+    distances = torch.linalg.vector_norm(edge_vectors, dim=2)
+    if float(distances.min()) < min_distance:
+        centre, slot = divmod(int(distances.argmin()), distances.shape[1])
+        raise ValueError(
+            f"{frame.origin}: atoms {centre} and {int(neighbours[centre, slot])} are "
+            f"{float(distances.min()):.3g} Å apart; "
+            f"expected at least {min_distance:g} Å (`data.min_distance`); remove the frame"
+        )
+
+
+def join(parts: Sequence[Batch], padding_length: float) -> Batch:
+    """One batch from several. padding_length: [Å], beyond the cutoff."""
+    n_atoms = [len(part.centre_types) for part in parts]
+    first = [0, *torch.tensor(n_atoms).cumsum(0).tolist()]
+    n_slots = max(1, *(part.neighbours.shape[1] for part in parts))
+    types = torch.cat([part.centre_types for part in parts])
+    own_index = torch.arange(len(types)).unsqueeze(1)
+    neighbours = own_index.repeat(1, n_slots)  # a padding slot has the centre itself
+    edge_vectors = parts[0].edge_vectors.new_zeros((len(types), n_slots, 3))
+    edge_vectors[:, :, 0] = padding_length
+    for start, part in zip(first, parts, strict=False):
+        n, k = part.neighbours.shape
+        neighbours[start : start + n, :k] = part.neighbours + start
+        edge_vectors[start : start + n, :k] = part.edge_vectors
+    frame = torch.arange(len(parts)).repeat_interleave(torch.tensor(n_atoms))
+    labels = [torch.cat(tensors) for tensors in zip(*(part[5:] for part in parts), strict=True)]
+    return Batch(edge_vectors, neighbours, types, types[neighbours], frame, *labels)
+
+
+class ShuffledBatches:
+    """Batches of a dataset; the order of an epoch depends on the seed and the epoch's number only."""
+
+    def __init__(self, dataset: FrameDataset, batch_size: int, seed: int | None) -> None:
+        """seed: None keeps the order of the frames."""
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.sampler = self
+        """Lightning calls `loader.sampler.set_epoch` before each epoch."""
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def order(self) -> list[int]:
+        """Numbers of the frames, in the order of the current epoch."""
+        if self.seed is None:
+            return list(range(len(self.dataset)))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return torch.randperm(len(self.dataset), generator=generator).tolist()
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.order()
+        for start in range(0, len(order), self.batch_size):
+            yield self.dataset.batch(order[start : start + self.batch_size])

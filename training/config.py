@@ -1,0 +1,164 @@
+"""The TOML file of a training run as frozen objects."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from openmm_allegro.options import checked, read_table
+from openmm_allegro.training.model_options import ModelOptions, check_model_options
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _as_minutes(value: object) -> object:
+    """Minutes as they are; "00:30" and "00:30:00" are hours:minutes[:seconds]."""
+    if isinstance(value, str) and re.fullmatch(r"\d+:\d\d(:\d\d)?", value):
+        hours, minutes, seconds = [*map(int, value.split(":")), 0][:3]
+        return 60 * hours + minutes + seconds / 60
+    return value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Minutes = Annotated[float, BeforeValidator(_as_minutes), Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelOptions(_Section):
+    """Where a file keeps its labels, in which unit, and what counts as broken."""
+
+    energy_key: str = "energy"
+    forces_key: str = "forces"
+    stress_key: str = "stress"
+    """Stress with ASE's sign [energy unit/Å³]: 3 x 3, or 6 values in Voigt order."""
+    virial_key: str | None = None
+    """Read the stress as -virial/volume from this key instead."""
+    units: Literal["eV", "kcal/mol", "kJ/mol"] | None = None
+    """Unit of the energies; lengths are Å. Not given: eV, except in npz files, where it must be given."""
+    max_force: Positive = 1000.0
+    """A force component beyond this [eV/Å] is taken for a broken label."""
+    min_distance: Positive = 0.1
+    """Atoms closer than this [Å] are taken for a broken geometry."""
+
+
+class DataOptions(LabelOptions):
+    """Which frames are trained on, and which are held back to watch the error."""
+
+    train: Paths
+    """Files to train on: extended XYZ (also .gz, .xz), npz, or what else ASE reads."""
+    validation: Paths | None = None
+    n_validation: Annotated[int, Field(gt=0)] | None = None
+    """Hold back this many of the training frames, where no `validation` is given."""
+    n_train: Annotated[int, Field(gt=0)] | None = None
+    """Train on this many of the remaining frames only."""
+    split: Literal["random", "last"] = "random"
+    """`last` holds back the end of the file, for frames that follow each other in time."""
+    seed: int = 1
+    isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train"] = "fit"
+    """Energies of the free atoms: a table, a file, least squares, or the one-atom frames of `train`."""
+
+    @model_validator(mode="after")
+    def _one_validation_set(self) -> "DataOptions":
+        if (self.validation is None) == (self.n_validation is None):
+            raise ValueError("give either `data.validation` (a file) or `data.n_validation` (a count)")
+        return self
+
+
+class LossOptions(_Section):
+    """Weights of the squared errors of energy [eV], forces [eV/Å] and stress [eV/Å³]."""
+
+    energy: NotNegative = 1.0
+    forces: NotNegative = 1.0
+    stress: NotNegative = 0.0
+    per_atom_energy: bool = True
+    """Divide the energy error by the number of atoms before it is squared."""
+
+
+class OptimizerOptions(_Section):
+    """How the weights move: Adam, its learning rate over the run, and the average that is kept."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: Positive = 0.002
+    weight_decay: NotNegative = 0.0
+    amsgrad: bool = False
+    schedule: Literal["plateau", "cosine", "constant"] = "cosine"
+    """`cosine` falls over the run: over whichever of steps, epochs and time ends it first."""
+    final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Where `cosine` ends and below which `plateau` does not go, as a share of `lr`."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    plateau_patience: Annotated[int, Field(ge=0)] = 25
+    """Validations without improvement before `plateau` lowers the learning rate."""
+    gradient_clip: Positive | None = None
+    """Largest norm of the gradient."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Memory of the moving average of the weights, which is what is validated and saved."""
+
+
+class RunOptions(_Section):
+    """How long, on what, and in which precision."""
+
+    batch_size: Annotated[int, Field(gt=0)] = 5
+    max_epochs: Annotated[int, Field(gt=0)] | None = None
+    max_steps: Annotated[int, Field(gt=0)] | None = None
+    max_time_minutes: Minutes | None = None
+    """Minutes, or "hours:minutes"; the time before a `--resume` counts."""
+    early_stopping_patience: Annotated[int, Field(gt=0)] | None = None
+    """Stop after this many validations without improvement."""
+    validate_every: Annotated[int, Field(gt=0)] = 1
+    """Epochs between validations."""
+    precision: Literal["float32", "float64"] = "float32"
+    seed: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: Annotated[int, Field(gt=0)] | None = None
+    start_from: Path | None = None
+    """A model file whose weights and `[model]` section the run begins with (fine-tuning)."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> "RunOptions":
+        if self.max_epochs is None and self.max_steps is None and self.max_time_minutes is None:
+            raise ValueError("say when to stop: `run.max_epochs`, `run.max_steps` or `run.max_time_minutes`")
+        return self
+
+
+class TrainingConfig(_Section):
+    """One training run."""
+
+    data: DataOptions
+    model: ModelOptions = {}
+    """Options of AllegroConfig; those left out that describe the data are taken from the training frames."""
+    loss: LossOptions = LossOptions()
+    optimizer: OptimizerOptions = OptimizerOptions()
+    run: RunOptions
+    toml_text: str = Field(default="", repr=False)
+    """The file as it was read, kept in every checkpoint."""
+
+
+def load_config(path: Path | str, data_root: Path | str | None = None) -> TrainingConfig:
+    """Read a TOML file; paths in it are relative to its own folder, those of data to `data_root` if given."""
+    path = Path(path)
+    table = read_table(path)
+    config = checked({**table, "toml_text": path.read_text(encoding="utf-8")}, TrainingConfig)
+    check_model_options(config.model)
+    return _with_absolute_paths(config, path.parent, Path(data_root) if data_root else path.parent)
+
+
+def _with_absolute_paths(config: TrainingConfig, folder: Path, data_root: Path) -> TrainingConfig:
+    data, run = config.data, config.run
+    changed: dict[str, object] = {"train": tuple(data_root / path for path in data.train)}
+    if data.validation is not None:
+        changed["validation"] = tuple(data_root / path for path in data.validation)
+    if isinstance(data.isolated_atoms, Path):
+        changed["isolated_atoms"] = data_root / data.isolated_atoms
+    if run.start_from is not None:
+        run = run.model_copy(update={"start_from": folder / run.start_from})
+    return config.model_copy(update={"data": data.model_copy(update=changed), "run": run})

@@ -1,0 +1,172 @@
+"""Reading frames: extended XYZ, plain or compressed; npz with MD17's names; what else ASE reads."""
+
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from openmm_allegro import units
+from openmm_allegro.training.config import LabelOptions
+from openmm_allegro.training.frames import Array, Frame, check_frame
+
+ENERGY_UNITS = {"eV": 1.0, "kcal/mol": units.KCAL_PER_MOL_TO_EV, "kJ/mol": units.KJ_PER_MOL_TO_EV}
+DECOMPRESS = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+UNIT_FLAGS = ("units", "unit", "energy_units", "energy_unit", "forces_unit", "force_unit", "length_unit")
+UNIT_SPELLINGS = {
+    "angstrom": ("angstrom", "ang", "a", "å"),
+    "eV": ("ev", "ev/a", "ev/ang", "ev/angstrom", "ev/å", "metal"),
+    "kcal/mol": ("kcal/mol", "kcal/mol/a", "kcal/mol/ang", "kcal/mol/angstrom", "kcal/mol/å", "real"),
+    "kJ/mol": ("kj/mol", "kj/mol/a", "kj/mol/ang", "kj/mol/angstrom", "kj/mol/å"),
+}
+"""What the values of those flags may be, in small letters."""
+NPZ_NAMES = {
+    "atomic numbers": ("nuclear_charges", "z", "numbers"),
+    "positions": ("coords", "R", "positions"),
+    "energies": ("energies", "E", "energy"),
+    "forces": ("forces", "F"),
+}
+"""Names of the arrays in rMD17, MD17 and our own npz files."""
+
+
+def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = None) -> list[Frame]:
+    """Every frame of some files, in eV and Å, checked. A frame's number in messages counts from 0."""
+    options = options or LabelOptions()
+    frames: list[Frame] = []
+    for path in [paths] if isinstance(paths, Path) else paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file `{path}`; paths are relative to the TOML file or `--data-root`")
+        found = _read_npz(path, options) if path.suffix == ".npz" else _read_with_ase(path, options)
+        if not found:
+            raise ValueError(f"`{path}` has no frames")
+        frames += found
+    for frame in frames:
+        check_frame(frame, options)
+    return frames
+
+
+def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:
+    if path.stat().st_size == 0:
+        raise ValueError(f"`{path}` is empty")
+    try:
+        images = _images(path)
+    except Exception as error:  # every format of ASE fails in its own way
+        raise ValueError(f"cannot read `{path}`: {str(error) or type(error).__name__}") from error
+    _check_unit_flags(images, path, options)
+    return [_frame_from_ase(atoms, f"frame {i} of `{path.name}`", options) for i, atoms in enumerate(images)]
+
+
+def _images(path: Path) -> list[ase.Atoms]:
+    if path.suffix in DECOMPRESS and Path(path.stem).suffix in (".xyz", ".extxyz"):
+        # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
+        with DECOMPRESS[path.suffix](path, "rt", encoding="utf-8") as file:
+            text = io.StringIO(file.read())
+        images = ase.io.read(text, index=":", format="extxyz")
+    else:
+        images = ase.io.read(path, index=":")
+    assert isinstance(images, list)
+    return images
+
+
+def _check_unit_flags(images: Sequence[ase.Atoms], path: Path, options: LabelOptions) -> None:
+    """Files may say their units in the comment line: it must be one unit, and the one stated to us."""
+    for flag in UNIT_FLAGS:
+        values = [str(atoms.info[flag]) if flag in atoms.info else None for atoms in images]
+        odd = next((i for i, value in enumerate(values) if value != values[0]), None)
+        if odd is not None:
+            raise ValueError(
+                f"`{path.name}` mixes units: `{flag}` is {values[0]} in frame 0 but {values[odd]} in frame "
+                f"{odd}; convert the file to one unit"
+            )
+        unit = "angstrom" if flag.startswith("length") else options.units or "eV"
+        if values[0] is not None and values[0].lower() not in UNIT_SPELLINGS[unit]:
+            raise ValueError(
+                f"`{path.name}` says `{flag}={values[0]}`, but its frames are to be read in {unit}; "
+                "set `data.units`, or convert the file"
+            )
+
+
+def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Frame:
+    if atoms.pbc.any() and not atoms.pbc.all():
+        raise ValueError(
+            f"{origin} is periodic along some directions only (pbc {atoms.pbc.tolist()}); make it periodic "
+            "along all three, with a wide cell where there is vacuum"
+        )
+    periodic = bool(atoms.pbc.all())
+    to_ev = ENERGY_UNITS[options.units or "eV"]
+    energy = _label(atoms, options.energy_key)
+    forces = _label(atoms, options.forces_key)
+    return Frame(
+        numbers=np.asarray(atoms.numbers, dtype=np.int64),
+        positions=np.asarray(atoms.positions, dtype=np.float64),
+        cell=np.asarray(atoms.cell, dtype=np.float64) if periodic else np.zeros((3, 3)),
+        periodic=periodic,
+        energy=None if energy is None else float(energy.item()) * to_ev,
+        forces=None if forces is None else forces * to_ev,
+        stress=_stress(atoms, origin, options) if periodic else None,
+        origin=origin,
+    )
+
+
+def _label(atoms: ase.Atoms, key: str) -> Array | None:
+    """Where ASE has put a label: what it knows goes to a calculator, the rest to info or arrays."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    for place in (results, atoms.info, atoms.arrays):
+        if key in place:
+            return np.asarray(place[key], dtype=np.float64)
+    return None
+
+
+def _stress(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Array | None:
+    key = options.virial_key or options.stress_key
+    value = _label(atoms, key)
+    if value is None:
+        return None
+    if value.size not in (6, 9):
+        raise ValueError(f"{origin}: `{key}` has {value.size} values; expected 9 (3 x 3) or 6 (Voigt order)")
+    full = value.reshape(3, 3) if value.size == 9 else voigt_6_to_full_3x3_stress(value)
+    to_ev = ENERGY_UNITS[options.units or "eV"]
+    return full * (-to_ev / atoms.get_volume() if options.virial_key else to_ev)
+
+
+def _read_npz(path: Path, options: LabelOptions) -> list[Frame]:
+    if options.units is None:
+        raise ValueError(
+            f"`{path.name}` is npz, which does not say its units; set `data.units` (rMD17 and MD17 are in kcal/mol)"
+        )
+    to_ev = ENERGY_UNITS[options.units]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {meaning: _npz_array(file, path, meaning) for meaning in NPZ_NAMES}
+    except (OSError, EOFError) as error:
+        raise ValueError(f"cannot read `{path}`: {error}") from error
+    positions = arrays["positions"].reshape(-1, len(arrays["atomic numbers"]), 3)
+    return [
+        Frame(
+            numbers=arrays["atomic numbers"].astype(np.int64),
+            positions=positions[i],
+            cell=np.zeros((3, 3)),
+            periodic=False,
+            energy=float(arrays["energies"].reshape(-1)[i]) * to_ev,
+            forces=arrays["forces"][i] * to_ev,
+            stress=None,
+            origin=f"frame {i} of `{path.name}`",
+        )
+        for i in range(len(positions))
+    ]
+
+
+def _npz_array(file: np.lib.npyio.NpzFile, path: Path, meaning: str) -> Array:
+    for name in NPZ_NAMES[meaning]:
+        if name in file:
+            return np.asarray(file[name], dtype=np.float64)
+    raise ValueError(
+        f"`{path.name}` has no {meaning}: expected an array named {' or '.join(NPZ_NAMES[meaning])}, "
+        f"found {', '.join(file)}"
+    )

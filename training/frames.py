@@ -1,0 +1,126 @@
+"""One labelled configuration of atoms, and the checks every frame must pass.
+
+Symbols used in this file
+    n  atoms of the frame
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from openmm_allegro.training.config import LabelOptions, LossOptions
+
+Array = NDArray[np.float64]
+SMALLEST_CELL_HEIGHT = 0.5
+"""Two opposite faces of a cell closer than this [Å] cannot be meant."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Atoms with what quantum mechanics says about them; None for a label that the file does not have."""
+
+    numbers: NDArray[np.int64]
+    """Atomic numbers, (n,)."""
+    positions: Array
+    """[Å], (n, 3)."""
+    cell: Array
+    """Rows are lattice vectors [Å], (3, 3); zeros when not periodic."""
+    periodic: bool
+    energy: float | None
+    """Total energy [eV]."""
+    forces: Array | None
+    """[eV/Å], (n, 3)."""
+    stress: Array | None
+    """dE/dstrain / volume [eV/Å³], (3, 3)."""
+    origin: str
+    """File and number of the frame, counted from 0, for messages."""
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbols of the atoms."""
+        return [chemical_symbols[number] for number in self.numbers]
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell [Å³]; zero when not periodic."""
+        return float(abs(np.linalg.det(self.cell)))
+
+
+def check_frame(frame: Frame, options: LabelOptions) -> None:
+    """Refuse what cannot be meant: broken numbers, flat cells, absurd forces."""
+    where = frame.origin
+    if len(frame.numbers) == 0:
+        raise ValueError(f"{where} has no atoms; remove it")
+    if not np.isfinite(frame.positions).all():
+        atom = int(np.argmin(np.isfinite(frame.positions).all(axis=1)))
+        raise ValueError(f"{where}: the position of atom {atom} is not a finite number; remove the frame")
+    if frame.periodic:
+        _check_cell(frame)
+    if frame.energy is not None and not np.isfinite(frame.energy):
+        raise ValueError(f"{where}: the energy is {frame.energy}; remove the frame or repeat its calculation")
+    if frame.stress is not None and not np.isfinite(frame.stress).all():
+        raise ValueError(f"{where}: the stress is not a finite number; remove the frame or repeat its calculation")
+    if frame.forces is not None:
+        _check_forces(frame, options.max_force)
+
+
+def _check_cell(frame: Frame) -> None:
+    a, b, c = frame.cell
+    areas = [np.linalg.norm(np.cross(*sides)) for sides in ((b, c), (c, a), (a, b))]
+    height = frame.volume / max(areas) if max(areas) > 0 else 0.0
+    if not height >= SMALLEST_CELL_HEIGHT:
+        raise ValueError(
+            f"{frame.origin}: the cell is flat, {height:.3g} Å between two of its faces; expected at least "
+            f"{SMALLEST_CELL_HEIGHT} Å, check the lattice vectors or mark the frame as not periodic"
+        )
+
+
+def _check_forces(frame: Frame, max_force: float) -> None:
+    assert frame.forces is not None
+    if frame.forces.shape != frame.positions.shape:
+        raise ValueError(
+            f"{frame.origin}: the forces have shape {frame.forces.shape}, but there are {len(frame.numbers)} atoms"
+        )
+    finite = np.isfinite(frame.forces).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{frame.origin}: the force on atom {int(np.argmin(finite))} is not a finite number; "
+            "remove the frame or repeat its calculation"
+        )
+    largest = np.abs(frame.forces).max(axis=1)
+    if largest.max() > max_force:
+        raise ValueError(
+            f"{frame.origin}: the force on atom {int(largest.argmax())} is {largest.max():.4g} eV/Å; "
+            f"expected at most {max_force:g} (`data.max_force`); remove the frame, or check `data.units`"
+        )
+
+
+def require_labels(frames: Sequence[Frame], loss: LossOptions) -> None:
+    """Refuse frames that lack a label which the loss asks for."""
+    for frame in frames:
+        labels = {"energy": frame.energy, "forces": frame.forces}
+        if frame.periodic:
+            labels["stress"] = frame.stress
+        for name, value in labels.items():
+            weight = getattr(loss, name)
+            if weight > 0 and value is None:
+                raise ValueError(
+                    f"{frame.origin} has no {name}, but `loss.{name}` is {weight:g}; name the right key in "
+                    f"`data.{name}_key`, remove the frame, or set `loss.{name} = 0`"
+                )
+    if loss.stress > 0 and not any(frame.periodic for frame in frames):
+        raise ValueError(f"`loss.stress` is {loss.stress:g}, but no frame is periodic; set `loss.stress = 0`")
+
+
+def check_elements(frames: Sequence[Frame], type_names: Sequence[str]) -> None:
+    """Refuse atoms of an element that the model does not know."""
+    for frame in frames:
+        for atom, symbol in enumerate(frame.symbols):
+            if symbol not in type_names:
+                raise ValueError(
+                    f"{frame.origin}: atom {atom} is {symbol}, but this model knows only "
+                    f"{', '.join(type_names)}; add {symbol} to `model.type_names`, or remove the frame"
+                )

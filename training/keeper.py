@@ -1,0 +1,113 @@
+"""What a run leaves on disk: model files, the state to resume from, the history. Files are replaced whole."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import Callback
+from pydantic import JsonValue
+from safetensors import SafetensorError
+
+from openmm_allegro.checkpoint import save_model
+from openmm_allegro.training.batch import Batch
+from openmm_allegro.training.module import TrainingModule
+
+RESUME_FILE = "resume.ckpt"
+HISTORY_FILE = "history.csv"
+
+
+class Keeper(Callback):
+    """Validates after epochs and writes down the result; all of it is replayed exactly by a resumed run."""
+
+    def __init__(
+        self,
+        folder: Path,
+        validation: Iterable[Batch],
+        provenance: Mapping[str, JsonValue],
+        run_id: dict[str, str],
+    ) -> None:
+        """run_id: what a resumed run must share with this one."""
+        self.folder = folder
+        self.validation = validation
+        self.provenance = provenance
+        self.run_id = run_id
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Time counts from here."""
+        assert isinstance(pl_module, TrainingModule)
+        pl_module.clock.start()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Validate, save the models, and at the end of a whole epoch the state to resume from."""
+        assert isinstance(pl_module, TrainingModule)
+        module, run = pl_module, pl_module.config.run
+        complete = module.steps % module.steps_per_epoch == 0
+        if not complete or (trainer.current_epoch + 1) % run.validate_every != 0:
+            return
+        self.validate_and_save(module)
+        for logger in trainer.loggers:
+            logger.log_metrics(module.history[-1], step=module.steps)
+        losses = [row["validation_loss"] for row in module.history]
+        if run.early_stopping_patience is not None:
+            trainer.should_stop |= len(losses) - 1 - losses.index(min(losses)) >= run.early_stopping_patience
+        self.save_resume_file(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, object]
+    ) -> None:
+        """Put into the file what a resumed run must share."""
+        checkpoint["run_id"] = self.run_id
+
+    def validate_and_save(self, module: TrainingModule) -> None:
+        """One validation, and the files that follow from it."""
+        row = module.validate(self.validation)
+        if not row["validation_loss"] < float("inf"):
+            raise ValueError(
+                f"the validation loss is {row['validation_loss']} after step {module.steps}; lower "
+                f"`optimizer.lr` or set `optimizer.gradient_clip`; the last good model is in `{self.folder}`"
+            )
+        names = ["last.safetensors"]
+        if row["validation_loss"] <= min(earlier["validation_loss"] for earlier in module.history):
+            names.append("best.safetensors")
+        training = {name: row[name] for name in row if name.startswith(("validation", "step", "epoch"))}
+        module.average.swap()
+        for name in names:
+            with saving(self.folder / name):
+                save_model(module.model, self.folder / name, {**self.provenance, "training": training})
+        module.average.swap()
+        with saving(self.folder / HISTORY_FILE):
+            _write_history(self.folder / HISTORY_FILE, module.history)
+
+    def save_resume_file(self, trainer: lightning.Trainer) -> None:
+        """Lightning's checkpoint under a temporary name, then in the place of the old one."""
+        path = self.folder / RESUME_FILE
+        temporary = path.with_name(path.name + ".tmp")
+        with saving(path):
+            trainer.save_checkpoint(temporary)
+            os.replace(temporary, path)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """A write that fails says what is kept and how to go on."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        path.with_name(path.name + ".tmp").unlink(missing_ok=True)
+        raise OSError(
+            f"cannot write `{path}`: {error}; what was saved before is intact, make room and go on with `--resume`"
+        ) from error
+
+
+def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write one row for each validation, all columns that ever occurred."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(history)
+    os.replace(temporary, path)

@@ -1,0 +1,201 @@
+"""One training run from a configuration to a folder with models, history and pictures."""
+
+import logging
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from pydantic import JsonValue
+
+from openmm_allegro.checkpoint import load_model
+from openmm_allegro.model import Allegro
+from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
+from openmm_allegro.training.config import TrainingConfig
+from openmm_allegro.training.keeper import HISTORY_FILE, RESUME_FILE, Keeper
+from openmm_allegro.training.metrics import ErrorTable, error_table, predict_frames
+from openmm_allegro.training.module import TrainingModule
+from openmm_allegro.training.pictures import draw_learning_curve, draw_parity
+from openmm_allegro.training.progress_bar import ProgressBar
+from openmm_allegro.training.splits import FrameSets, read_frame_sets
+from openmm_allegro.training.statistics import (
+    Statistics,
+    average_neighbours,
+    complete_model_options,
+    energy_shifts,
+    force_scales,
+    types_in,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made, and where."""
+
+    output_dir: Path
+    best_model: Path
+    """The averaged weights with the lowest validation loss."""
+    last_model: Path
+    history: Path
+    """One row for each validation, CSV."""
+    pictures: tuple[Path, ...]
+    steps: int
+    epochs: float
+    seconds: float
+    validation: ErrorTable
+    """Errors of the best model over the validation frames."""
+
+
+def train(config: TrainingConfig, output_dir: Path | str, resume: bool = False, progress: bool = True) -> TrainResult:
+    """Train a model; an interrupted run goes on with `resume`, to the same weights as without the interruption."""
+    folder = Path(output_dir)
+    _check_folder(folder, resume)
+    if config.run.num_threads is not None:
+        torch.set_num_threads(config.run.num_threads)
+    frames = read_frame_sets(config.data, config.loss)
+    model, batches, validation = _prepare(config, frames)
+    run_id = _run_id(config, frames)
+    if resume:
+        _check_same_run(folder / RESUME_FILE, run_id)
+    module = TrainingModule(model, config, len(batches))
+    keeper = Keeper(folder, validation, _provenance(config, frames), run_id)
+    _make_folder(folder)
+    _fit(module, batches, keeper, folder, resume, progress)
+    if not module.history or module.history[-1]["step"] != module.steps:
+        keeper.validate_and_save(module)
+    return _finish(module, frames, folder)
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    if resume and not (folder / RESUME_FILE).is_file():
+        raise FileNotFoundError(f"nothing to resume: `{folder}` has no `{RESUME_FILE}`; start without `--resume`")
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"`{folder}` exists already and is kept as it is; go on with it with `--resume`, or name another folder"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / "history.csv.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write in `{folder}`: {error.strerror}; name another output folder") from error
+
+
+def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, ShuffledBatches, ShuffledBatches]:
+    """An untrained (or given) model, and the batches to train and validate on."""
+    dtype = torch.float64 if config.run.precision == "float64" else torch.float32
+    both = [*frames.train, *frames.validation]
+    torch.manual_seed(config.run.seed)
+    if config.run.start_from is not None:
+        model = load_model(config.run.start_from, dtype=dtype)
+        names, cutoff = model.config.type_names, model.config.r_max
+        train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
+    else:
+        named = config.model.get("type_names")
+        names = tuple(named) if isinstance(named, list) else types_in(both)
+        cutoff = float(str(config.model["r_max"]))
+        train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
+        statistics = Statistics(
+            type_names=names,
+            avg_num_neighbors=average_neighbours(train_set),
+            energy_scales=force_scales(frames.train, names),
+            energy_shifts=energy_shifts(frames.train, frames.one_atom, names, config.data),
+        )
+        model = Allegro(complete_model_options(config.model, statistics), dtype)
+    validation_set = FrameDataset(frames.validation, names, cutoff, dtype, config.data.min_distance)
+    size = config.run.batch_size
+    return model, ShuffledBatches(train_set, size, config.run.seed), ShuffledBatches(validation_set, size, None)
+
+
+def _run_id(config: TrainingConfig, frames: FrameSets) -> dict[str, str]:
+    """What a resumed run must share with its beginning; its length and its device may change."""
+    dump = config.model_dump(mode="json")
+    run = {name: dump["run"][name] for name in ("batch_size", "validate_every", "precision", "seed")}
+    sections = {"model": dump["model"], "loss": dump["loss"], "optimizer": dump["optimizer"], "run": run}
+    options = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {name: repr(value) for name, value in options.items()} | {"the frames": frames.fingerprint()}
+
+
+def _check_same_run(path: Path, run_id: dict[str, str]) -> None:
+    try:
+        before = torch.load(path, map_location="cpu", weights_only=True)["run_id"]
+    except Exception as error:  # torch raises whatever the broken bytes lead it to
+        raise ValueError(f"cannot read `{path}`: {error}; start again in another folder") from error
+    for name in sorted({*before, *run_id}):
+        if before.get(name) != run_id.get(name):
+            was, now = ("others", "changed") if name == "the frames" else (before.get(name), run_id.get(name))
+            raise ValueError(
+                f"the run in `{path.parent}` was started with another `{name}` ({was}, now {now}); "
+                "undo the change to resume it, or start in another folder"
+            )
+
+
+def _provenance(config: TrainingConfig, frames: FrameSets) -> dict[str, JsonValue]:
+    """Where a model file comes from."""
+    return {
+        "program": f"openmm-allegro {version('openmm-allegro')}",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "config": config.toml_text,
+        "train_files": [path.name for path in config.data.train],
+        "n_train": len(frames.train),
+        "n_validation": len(frames.validation),
+        "frames_sha256": frames.fingerprint(),
+    }
+
+
+def _fit(
+    module: TrainingModule, batches: ShuffledBatches, keeper: Keeper, folder: Path, resume: bool, progress: bool
+) -> None:
+    run = module.config.run
+    device = run.device if run.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    callbacks: list[Callback] = [keeper, ProgressBar()] if progress else [keeper]
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    trainer = lightning.Trainer(
+        accelerator=device,
+        devices=1,
+        max_epochs=run.max_epochs or -1,
+        max_steps=run.max_steps or -1,
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=module.steps_per_epoch,
+    )
+    log.info("training %d weights on %s", sum(w.numel() for w in module.average.weights), device)
+    try:
+        trainer.fit(module, batches, ckpt_path=folder / RESUME_FILE if resume else None, weights_only=True)
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt("stopped; go on with `--resume`") from error
+
+
+def _finish(module: TrainingModule, frames: FrameSets, folder: Path) -> TrainResult:
+    """Evaluate the best model, draw, and say what was made."""
+    best = load_model(folder / "best.safetensors").to(module.device)
+    predictions = predict_frames(best, frames.validation, module.config.run.batch_size)
+    pictures = (folder / "learning_curve.png", folder / "parity.png")
+    draw_learning_curve(module.history, pictures[0])
+    draw_parity(frames.validation, predictions, pictures[1])
+    return TrainResult(
+        output_dir=folder,
+        best_model=folder / "best.safetensors",
+        last_model=folder / "last.safetensors",
+        history=folder / HISTORY_FILE,
+        pictures=pictures,
+        steps=module.steps,
+        epochs=module.steps / module.steps_per_epoch,
+        seconds=module.clock.seconds(),
+        validation=error_table(frames.validation, predictions),
+    )

@@ -1,0 +1,113 @@
+"""What the training frames say about a model before it is trained: types, neighbours, energies.
+
+Symbols used in this file
+    f  frames        t  types
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from openmm_allegro.config import AllegroConfig
+from openmm_allegro.training.batch import FrameDataset
+from openmm_allegro.training.config import DataOptions
+from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.frames import Frame
+from openmm_allegro.training.model_options import ModelOptions, allegro_config
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a model takes from its training frames, in the order of `type_names`."""
+
+    type_names: tuple[str, ...]
+    avg_num_neighbors: float
+    energy_scales: dict[str, float]
+    """Root mean square of the force components, by type [eV/Å, used as eV]."""
+    energy_shifts: dict[str, float]
+    """Energy of the isolated atom, by type [eV]."""
+
+
+def types_in(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """Chemical symbols of all atoms, by atomic number."""
+    symbols = {symbol for frame in frames for symbol in frame.symbols}
+    return tuple(sorted(symbols, key=lambda symbol: int(atomic_numbers[symbol])))
+
+
+def average_neighbours(dataset: FrameDataset) -> float:
+    """Mean number of neighbours of an atom within the cutoff."""
+    half_padding = dataset.padding_length / 2
+    real = sum(int((item.edge_vectors.norm(dim=2) < half_padding).sum()) for item in dataset.items)
+    return max(real / sum(len(item.centre_types) for item in dataset.items), 1.0)
+
+
+def force_scales(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
+    """Root mean square of the force components on each type of atom [eV/Å]; 1 where there are none."""
+    scales = {}
+    for name in type_names:
+        of_type = [frame.forces[np.array(frame.symbols) == name] for frame in frames if frame.forces is not None]
+        components = np.concatenate([forces.ravel() for forces in of_type]) if of_type else np.zeros(0)
+        rms = float(np.sqrt(np.mean(components**2))) if components.size else 0.0
+        scales[name] = rms if rms > 0 else 1.0
+    return scales
+
+
+def fitted_shifts(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
+    """Energy of each type [eV] by least squares over the frames' total energies.
+
+    Where the compositions do not tell the types apart (all frames one molecule), this is the
+    solution of smallest norm: the sum over a frame is right, the single values are not physical.
+    """
+    labelled = [frame for frame in frames if frame.energy is not None]
+    if not labelled:
+        return dict.fromkeys(type_names, 0.0)
+    counts = np.array([[frame.symbols.count(name) for name in type_names] for frame in labelled], float)
+    energies = np.array([frame.energy for frame in labelled], float)
+    solution = np.linalg.lstsq(counts, energies, rcond=1e-8)[0]  # (t,)
+    return dict(zip(type_names, solution.tolist(), strict=True))
+
+
+def isolated_energies(frames: Sequence[Frame], source: str) -> dict[str, float]:
+    """Energies of the one-atom frames [eV]. source: where they came from, for messages."""
+    energies: dict[str, float] = {}
+    for frame in frames:
+        if len(frame.numbers) == 1 and frame.energy is not None:
+            if energies.get(frame.symbols[0], frame.energy) != frame.energy:
+                raise ValueError(f"{frame.origin}: a second, other energy of the isolated {frame.symbols[0]}")
+            energies[frame.symbols[0]] = frame.energy
+    if not energies:
+        raise ValueError(f"{source} has no frame of one atom with an energy; set `data.isolated_atoms`")
+    return energies
+
+
+def energy_shifts(
+    frames: Sequence[Frame], one_atom_frames: Sequence[Frame], names: Sequence[str], data: DataOptions
+) -> dict[str, float]:
+    """Energy of the isolated atom of each type [eV], as `data.isolated_atoms` asks."""
+    choice = data.isolated_atoms
+    if choice == "fit":
+        return fitted_shifts(frames, names)
+    if isinstance(choice, dict):
+        energies, source = choice, "`data.isolated_atoms`"
+    elif isinstance(choice, Path):
+        energies, source = isolated_energies(read_frames(choice, data), f"`{choice}`"), f"`{choice}`"
+    else:
+        energies, source = isolated_energies(one_atom_frames, "`data.train`"), "`data.train`"
+    missing = [name for name in names if name not in energies]
+    if missing:
+        raise ValueError(f"{source} has no energy of an isolated {missing[0]}, only of {', '.join(energies)}; add it")
+    return {name: energies[name] for name in names}
+
+
+def complete_model_options(options: ModelOptions, statistics: Statistics) -> AllegroConfig:
+    """What the `[model]` section leaves out is taken from the training frames."""
+    from_data: ModelOptions = {
+        "type_names": list(statistics.type_names),
+        "avg_num_neighbors": statistics.avg_num_neighbors,
+        "per_type_energy_scales": dict(statistics.energy_scales),
+        "per_type_energy_shifts": dict(statistics.energy_shifts),
+    }
+    return allegro_config(from_data | options)
