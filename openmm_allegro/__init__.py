@@ -1,0 +1,26 @@
+"""Allegro interatomic potentials in OpenMM: `AllegroForce`, models and their files."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openmm_allegro.checkpoint import load_model as load_model
+    from openmm_allegro.checkpoint import save_model as save_model
+    from openmm_allegro.config import AllegroConfig as AllegroConfig
+    from openmm_allegro.force import AllegroForce as AllegroForce
+    from openmm_allegro.model import Allegro as Allegro
+
+_HOME = {
+    "Allegro": "model",
+    "AllegroConfig": "config",
+    "AllegroForce": "force",
+    "load_model": "checkpoint",
+    "save_model": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that `--help` and the analyses never load torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'openmm_allegro' has no attribute {name!r}")
+    return getattr(import_module(f"openmm_allegro.{_HOME[name]}"), name)

@@ -4,16 +4,18 @@ import json
 import os
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from pydantic import JsonValue, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
 
 FORMAT = "openmm-allegro model"
 FORMAT_VERSION = 1
+METADATA_KEY = "openmm_allegro"
+LONGEST_HEADER = 100_000_000
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -23,6 +25,30 @@ def save_model(model: Allegro, path: str | Path, provenance: dict[str, JsonValue
 
     provenance: how the model came to be (training configuration, data, figures), kept as it is.
     """
+    write_whole(path, model_to_bytes(model, provenance))
+
+
+def load_model(path: str | Path, dtype: torch.dtype | None = None) -> Allegro:
+    """Read a model file.
+
+    dtype: of the weights; None means that of the file. Raises ValueError when the file is not a model of ours,
+    is damaged, or has a newer format.
+    """
+    read_metadata(path)
+    return model_from_bytes(Path(path).read_bytes(), dtype, str(path))
+
+
+def read_metadata(path: str | Path) -> dict[str, JsonValue]:
+    """What a model file says of itself: format_version, config, dtype, units, provenance."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no model file {path}")
+    with Path(path).open("rb") as file:
+        start = file.read(8)
+        return _metadata(start + file.read(_header_length(start, str(path))), str(path))
+
+
+def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = None) -> bytes:
+    """The content of a model file."""
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -32,61 +58,65 @@ def save_model(model: Allegro, path: str | Path, provenance: dict[str, JsonValue
         "provenance": provenance or {},
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    temporary = Path(path).with_name(Path(path).name + ".tmp")
-    save_file(tensors, temporary, metadata={"openmm_allegro": json.dumps(metadata)})
-    os.replace(temporary, path)
+    return safetensors.torch.save(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
 
 
-def load_model(path: str | Path, dtype: torch.dtype | None = None) -> Allegro:
-    """Read a model file.
-
-    dtype: of the weights; None means that of the file. Raises ValueError when the file is not a model of ours,
-    is damaged, or has a newer format.
-    """
-    metadata = read_metadata(path)
+def model_from_bytes(content: bytes, dtype: torch.dtype | None = None, source: str = "the model") -> Allegro:
+    """The model in the content of a model file; `source` names it in errors."""
+    metadata = _metadata(content, source)
     try:
         config = AllegroConfig.model_validate(metadata["config"])
+        model = Allegro(config, dtype or DTYPES[str(metadata["dtype"])])
+        model.load_state_dict(safetensors.torch.load(content))
     except ValidationError as error:
-        raise ValueError(
-            f"{path} has a configuration that does not fit this version: {error.errors()[0]['msg']}"
-        ) from error
-    model = Allegro(config, dtype or DTYPES[str(metadata["dtype"])])
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    try:
-        model.load_state_dict(tensors)
+        problem = error.errors()[0]
+        raise ValueError(f"{source} has a configuration that does not fit this version: {problem['msg']}") from error
+    except SafetensorError as error:
+        raise ValueError(f"{source} is not complete ({error}); it may be truncated, copy it again") from error
     except RuntimeError as error:
-        raise ValueError(
-            f"{path} has weights that do not fit its own configuration; the file is damaged"
-        ) from error
+        raise ValueError(f"{source} has weights that do not fit its own configuration; it is damaged") from error
     return model
 
 
-def read_metadata(path: str | Path) -> dict[str, JsonValue]:
-    """What a model file says of itself: format_version, config, dtype, units, provenance."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model file {path}")
-    with path.open("rb") as file:
-        start = file.read(4)
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: the old one stays until the new one is complete."""
+    temporary = Path(path).with_name(Path(path).name + ".tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _header_length(start: bytes, source: str) -> int:
+    """Length of the JSON header, from the first eight bytes of a safetensors file."""
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise ValueError(
-            f"{path} is a pickle or a zip archive (a PyTorch file?), which may run code when opened; this package "
+            f"{source} is a pickle or a zip archive (a PyTorch file?), which may run code when opened; this package "
             "opens its own `.safetensors` models, written by `openmm-allegro train`"
         )
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > LONGEST_HEADER:
+        raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
+    return length
+
+
+def _metadata(content: bytes, source: str) -> dict[str, JsonValue]:
+    """The metadata in the content of a model file, checked."""
+    header = content[8 : 8 + _header_length(content[:8], source)]
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("openmm_allegro")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete model file ({error}); it may be truncated") from error
+        text = json.loads(header).get("__metadata__", {}).get(METADATA_KEY)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{source} is truncated or damaged: its header cannot be read; copy it again") from error
     if text is None:
-        raise ValueError(f"{path} is a safetensors file of another program, not a model of openmm-allegro")
+        raise ValueError(f"{source} is a safetensors file of another program, not a model of openmm-allegro")
     metadata = json.loads(text)
     if metadata["format_version"] > FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format {metadata['format_version']}, but this version reads up to {FORMAT_VERSION}; "
+            f"{source} has format {metadata['format_version']}, but this version reads up to {FORMAT_VERSION}; "
             "install a newer openmm-allegro"
         )
     if metadata["units"] != UNITS:
-        raise ValueError(f"{path} states the units {metadata['units']}, but this version reads {UNITS}")
+        raise ValueError(f"{source} states the units {metadata['units']}, but this version reads {UNITS}")
     return metadata

@@ -139,10 +139,7 @@ class AllegroConfig(BaseModel):
         table: list[list[float]] = []
         for centre in self.type_names:
             cutoffs = (self.per_edge_type_cutoff or {}).get(centre, self.r_max)
-            row = [
-                cutoffs.get(name, self.r_max) if isinstance(cutoffs, dict) else cutoffs
-                for name in self.type_names
-            ]
+            row = [cutoffs.get(name, self.r_max) if isinstance(cutoffs, dict) else cutoffs for name in self.type_names]
             table.append(row)
         return table
 

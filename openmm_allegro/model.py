@@ -117,9 +117,7 @@ class Allegro(torch.nn.Module):
             environment = sum_environment(harmonics, weights, self.n_channels) * norm.unsqueeze(2)
             matrices.append(operator(environment))
             readers = telescope(matrices)
-            latent = mlp(
-                torch.cat(features + [read_scalars(harmonics, first, readers, self.n_channels)], dim=2)
-            )
+            latent = mlp(torch.cat(features + [read_scalars(harmonics, first, readers, self.n_channels)], dim=2))
             features.append(latent[:, :, : self.n_scalars])
 
         learnt = self.readout(torch.cat(features, dim=2)).sum(1) * (norm / math.sqrt(2.0))

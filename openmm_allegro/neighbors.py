@@ -59,16 +59,28 @@ class Neighbors(torch.nn.Module):
                 f"the position of atom {broken} is not a finite number; minimise first or use a shorter time step"
             )
         periodic = bool((cell != 0).any())
+        if periodic:
+            check_heights(cell)
         i, neighbour, vectors = self.search.compute(
-            positions.to(torch.float64), cell.to(torch.float64), periodic, "ijD"
+            positions.detach().to(torch.float64), cell.detach().to(torch.float64), periodic, "ijD"
         )
         if bool((vectors.abs().amax(1) == 0).any()):
             pair = int(torch.nonzero(vectors.abs().amax(1) == 0)[0])
-            raise ValueError(
-                f"atoms {int(i[pair])} and {int(neighbour[pair])} are on one spot; move one of them"
-            )
+            raise ValueError(f"atoms {int(i[pair])} and {int(neighbour[pair])} are on one spot; move one of them")
         counts = torch.bincount(i, minlength=positions.shape[0])
         return NeighborPairs(neighbour, vectors, torch.cumsum(counts, 0) - counts, counts)
+
+
+def check_heights(cell: Tensor) -> None:
+    """Refuse a cell so flat that the images within a cutoff could not be counted. cell: (3, 3) [Å]."""
+    smallest_height = 0.5  # Å, less than that of any crystal
+    faces = torch.linalg.cross(cell.roll(-1, 0), cell.roll(-2, 0))
+    height = float((torch.linalg.det(cell).abs() / torch.linalg.vector_norm(faces, dim=1)).min())
+    if not height > smallest_height:
+        raise ValueError(
+            f"the periodic cell is too flat: its smallest height is {height} Å, below {smallest_height} Å; "
+            "check the box vectors and their unit"
+        )
 
 
 def pad_rows(pairs: NeighborPairs, centres: Tensor, padding_length: float) -> NeighborMatrix:

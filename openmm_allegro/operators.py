@@ -22,9 +22,7 @@ class RaiseOrder(torch.nn.Module):
 
     def __init__(self, order: int, dtype: torch.dtype) -> None:
         super().__init__()
-        probe = torch.tensor(
-            [0.36, 0.48, 0.8], dtype=torch.float64
-        )  # any unit vector fixes the norm and the sign
+        probe = torch.tensor([0.36, 0.48, 0.8], dtype=torch.float64)  # any unit vector fixes the norm and the sign
         lower, wanted = (
             o3.spherical_harmonics(degree, probe, normalize=False, normalization="component")
             for degree in (order - 1, order)
@@ -109,9 +107,7 @@ class AtomOperator(torch.nn.Module):
 
     def forward(self, environment: Tensor) -> Tensor:
         """environment: A (n, m, u). Returns T (u, n, a, b)."""
-        contraction = torch.matmul(self.weight, self.table).view(
-            self.weight.shape[0], self.dim_environment, -1
-        )
+        contraction = torch.matmul(self.weight, self.table).view(self.weight.shape[0], self.dim_environment, -1)
         contraction = contraction.expand(self.n_channels, -1, -1)  # (u, m, a·b)
         matrices = torch.bmm(environment.permute(2, 0, 1), contraction)
         return matrices.view(self.n_channels, environment.shape[0], -1, self.dim_out)

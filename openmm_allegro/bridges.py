@@ -1,0 +1,153 @@
+"""The two ways from OpenMM to a potential: openmm-torch's TorchForce, and PythonForce of OpenMM itself.
+
+`import torch` stands before `import openmm`: in the other order OpenMM does not find the plugin's kernels.
+"""
+
+import functools
+import logging
+import warnings
+from importlib.metadata import version
+
+import torch  # isort: skip
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import unit
+
+from openmm_allegro.checkpoint import model_from_bytes, model_to_bytes
+from openmm_allegro.export import ForceModule, script_module
+from openmm_allegro.potential import Potential
+
+log = logging.getLogger("openmm_allegro")
+
+
+def choose_bridge(bridge: str) -> str:
+    """`torchforce` or `python`. With `auto` TorchForce where it works, and the log says why one was taken."""
+    if bridge not in ("auto", "torchforce", "python"):
+        raise ValueError(f"`bridge` is {bridge!r}; it can be 'auto', 'torchforce' or 'python'")
+    if bridge == "python":
+        return bridge
+    problem = torchforce_problem()
+    if problem is None and not torchforce_can_be_copied():
+        problem = (
+            "openmmtorch 1.5 was built for OpenMM 8.5, and with a newer one Python crashes when a System with its "
+            "force is copied, read from XML or used in CustomCVForce; install openmm 8.5.2 for TorchForce"
+        )
+        if bridge == "torchforce":
+            warnings.warn(problem, stacklevel=3)
+            return bridge
+    if problem is None:
+        log.info("AllegroForce uses openmm-torch's TorchForce: it works here and stays on OpenMM's device")
+        return "torchforce"
+    if bridge == "torchforce":
+        raise ValueError(f"`bridge` is 'torchforce', but TorchForce cannot be used: {problem}")
+    if problem.startswith("openmmtorch is not installed"):
+        log.info("AllegroForce uses openmm.PythonForce: %s", problem)
+    else:
+        warnings.warn(f"AllegroForce uses openmm.PythonForce: {problem}", stacklevel=3)
+    return "python"
+
+
+@functools.cache
+def torchforce_problem() -> str | None:
+    """Why TorchForce cannot be used here, found by evaluating one; None when it works."""
+    try:
+        import openmmtorch
+    except ModuleNotFoundError:
+        return "openmmtorch is not installed (`pip install openmm-allegro[torchforce]`)"
+    except ImportError as error:
+        return f"openmmtorch is installed but does not load ({error}); it needs torch 2.9 built for CUDA 12"
+    try:
+        system = openmm.System()
+        system.addParticle(1.0)
+        system.addForce(openmmtorch.TorchForce(torch.jit.script(_SumOfSquares())))
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+        context.setPositions([openmm.Vec3(0.5, 0, 0)])
+        energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    except Exception as error:  # what a binary for another torch raises is not known beforehand
+        first_line = str(error).strip().splitlines()[0]
+        return (
+            f"openmmtorch is installed but does not work with torch {torch.__version__} ({first_line}); "
+            "it needs torch 2.9, imported before openmm"
+        )
+    return None if energy == 0.25 else f"openmmtorch gives the energy {energy} where 0.25 is right"
+
+
+def torchforce_can_be_copied() -> bool:
+    """False for the one pair of versions known to crash when OpenMM reads a TorchForce back."""
+    openmm_version = tuple(int(part) for part in openmm.Platform.getOpenMMVersion().split(".")[:2])
+    return openmm_version < (8, 6) or version("openmmtorch") != "1.5"
+
+
+class _SumOfSquares(torch.nn.Module):
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        """A force that anyone can check."""
+        return positions.square().sum()
+
+
+def torch_force(module: ForceModule, parameter: str | None) -> openmm.Force:
+    """The force as openmm-torch's TorchForce; `parameter` is the name of the global parameter that scales it."""
+    import openmmtorch
+
+    force = openmmtorch.TorchForce(script_module(module))
+    force.setOutputsForces(True)
+    force.setUsesPeriodicBoundaryConditions(module.periodic)
+    if parameter is not None:
+        force.addGlobalParameter(parameter, 1.0)
+    return force
+
+
+def python_force(module: ForceModule, parameter: str | None, device: torch.device) -> openmm.Force:
+    """The force as openmm.PythonForce; positions and forces cross the host once a step."""
+    force = openmm.PythonForce(PythonComputation(module, parameter, device), {parameter: 1.0} if parameter else {})
+    force.setUsesPeriodicBoundaryConditions(module.periodic)
+    return force
+
+
+class PythonComputation:
+    """What PythonForce calls: State in, energy [kJ/mol] and forces (N, 3) [kJ/mol/nm] out. It can be pickled."""
+
+    def __init__(self, module: ForceModule, parameter: str | None, device: torch.device) -> None:
+        self.module = module.to(device)
+        self.parameter = parameter
+        self.device = device
+
+    def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
+        """Called by OpenMM at every evaluation."""
+        positions_nm = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+        arguments = [torch.as_tensor(positions_nm, dtype=torch.float64).to(self.device)]
+        if self.module.periodic:
+            box_nm = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+            arguments.append(torch.as_tensor(box_nm, dtype=torch.float64).to(self.device))
+        if self.parameter is not None:
+            scale = state.getParameters()[self.parameter]
+            arguments.append(torch.tensor(scale, dtype=torch.float64, device=self.device))
+        with torch.enable_grad():
+            energy, forces = self.module(*arguments)
+        return energy.item(), forces.cpu().numpy()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled as the bytes of the model file and plain options, so that no class of torch is in it."""
+        module, potential = self.module, self.module.potential
+        options = {
+            "types": module.types.tolist(),
+            "atoms": module.atoms.tolist() if module.subset else None,
+            "periodic": module.periodic,
+            "skin": potential.skin,
+            "block_edges": potential.block_edges,
+            "parameter": self.parameter,
+            "device": str(self.device),
+        }
+        return _rebuild_computation, (model_to_bytes(potential.model), options)
+
+
+def _rebuild_computation(model: bytes, options: dict) -> PythonComputation:
+    device = torch.device(options["device"])
+    if device.type == "cuda" and not torch.cuda.is_available():
+        warnings.warn("this force was made on a CUDA device and none is here; it is evaluated on the CPU", stacklevel=2)
+        device = torch.device("cpu")
+    potential = Potential(model_from_bytes(model), options["skin"], options["block_edges"])
+    atoms = None if options["atoms"] is None else torch.tensor(options["atoms"])
+    types = torch.tensor(options["types"])
+    module = ForceModule(potential, types, atoms, options["periodic"], options["parameter"] is not None)
+    return PythonComputation(module, options["parameter"], device)

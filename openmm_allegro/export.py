@@ -1,0 +1,90 @@
+"""TorchScript for OpenMM: a potential in OpenMM's units, for one system, as a module and as a file.
+
+Symbols used in this file
+    N  particles of the System        n  atoms that the model acts on
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from openmm_allegro import units
+from openmm_allegro.potential import Potential
+
+
+class ForceModule(torch.nn.Module):
+    """A potential for one system in OpenMM's units: nm in, kJ/mol and kJ/mol/nm out.
+
+    All conversions between the model's units and OpenMM's are here.
+    """
+
+    def __init__(self, potential: Potential, types: Tensor, atoms: Tensor | None, periodic: bool, scaled: bool) -> None:
+        """types: (n,) int64; atoms: (n,) int64 indices into the System, or None for all; scaled: by a parameter."""
+        super().__init__()
+        self.potential = potential
+        self.periodic = periodic
+        self.scaled = scaled
+        self.subset = atoms is not None
+        self.register_buffer("types", types)
+        self.register_buffer("atoms", torch.empty(0, dtype=torch.int64) if atoms is None else atoms)
+
+    def forward(
+        self, positions: Tensor, box_or_scale: Tensor | None = None, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `openmmtorch.TorchForce` calls.
+
+        positions: (N, 3) [nm]; then the box vectors (3, 3) [nm] if periodic; then the scale () if there is one.
+        Returns the energy () [kJ/mol] and the forces (N, 3) [kJ/mol/nm].
+        """
+        positions = positions.detach()
+        chosen = positions[self.atoms] if self.subset else positions
+        if chosen.shape[0] != self.types.shape[0]:
+            raise ValueError(
+                f"the System has {chosen.shape[0]} particles, but this force was made for {self.types.shape[0]}; "
+                "name the atoms it acts on with `atoms`"
+            )
+        cell = torch.zeros((3, 3), dtype=positions.dtype, device=positions.device)
+        if self.periodic:
+            assert box_or_scale is not None
+            cell = box_or_scale.to(positions.device)
+        else:
+            scale = box_or_scale
+        energy, forces, _ = self.potential(chosen * units.NM_TO_ANGSTROM, cell * units.NM_TO_ANGSTROM, self.types)
+        energy = energy * units.EV_TO_KJ_PER_MOL
+        forces = forces.to(positions.dtype) * units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM
+        if self.scaled:
+            assert scale is not None
+            energy = energy * scale
+            forces = forces * scale.to(forces)
+        if self.subset:
+            forces = torch.zeros_like(positions).index_copy(0, self.atoms, forces)
+        return energy, forces
+
+
+def export_torchscript(module: ForceModule, path: str | Path) -> None:
+    """Write a force for one system as a TorchScript file for `openmmtorch.TorchForce(path)`.
+
+    The program that opens it must have imported `vesin_torch`, where the neighbour list lives. The extra file
+    `metadata.json` holds the model's configuration, the types and the units.
+    """
+    config = module.potential.model.config
+    metadata = {
+        "format": "openmm-allegro TorchScript force",
+        "config": config.model_dump(mode="json"),
+        "types": module.types.tolist(),
+        "atoms": module.atoms.tolist() if module.subset else None,
+        "periodic": module.periodic,
+        "units": {"length": "nm", "energy": "kJ/mol", "forces": "kJ/mol/nm"},
+        "torch": torch.__version__,
+    }
+    temporary = Path(path).with_name(Path(path).name + ".tmp")
+    script_module(module).save(str(temporary), _extra_files={"metadata.json": json.dumps(metadata)})
+    os.replace(temporary, path)
+
+
+def script_module(module: ForceModule) -> torch.jit.ScriptModule:
+    """Compile a force for `openmmtorch.TorchForce`."""
+    return torch.jit.script(module.eval())
