@@ -63,7 +63,7 @@ class Potential(torch.nn.Module):
         order = torch.argsort(pairs.counts, descending=True)
         block_edges = self.block_edges
         if block_edges is None:
-            block_edges = 2**18 if positions.is_cuda else 4096
+            block_edges = 262144 if positions.is_cuda else 4096
         start = 0
         while start < order.shape[0]:
             longest = int(pairs.counts[order[start]])

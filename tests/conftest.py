@@ -1,0 +1,54 @@
+"""What tests share: data that may be absent, small models, small systems."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from openmm_allegro.config import AllegroConfig
+from openmm_allegro.model import Allegro
+
+torch.set_num_threads(1)  # the systems are small, and tests may run beside each other
+
+
+@pytest.fixture(scope="session")
+def ab_initio_data() -> Path:
+    """Folder of published ab initio sets: `OPENMM_ALLEGRO_DATA`, else `../shared/data` beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("OPENMM_ALLEGRO_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("no published ab initio sets here; name their folder in OPENMM_ALLEGRO_DATA")
+    return folder
+
+
+def small_config(**options: object) -> AllegroConfig:
+    """A model of oxygen and hydrogen that is quick to evaluate."""
+    defaults: dict[str, object] = {
+        "type_names": ("H", "O"),
+        "r_max": 4.0,
+        "num_scalar_features": 8,
+        "num_tensor_features": 4,
+        "scalar_embed_mlp_hidden_layers_width": 16,
+        "allegro_mlp_hidden_layers_width": 16,
+        "readout_mlp_hidden_layers_width": 8,
+        "avg_num_neighbors": 12.0,
+    }
+    return AllegroConfig.model_validate(defaults | options)
+
+
+def small_model(dtype: torch.dtype = torch.float64, seed: int = 1, **options: object) -> Allegro:
+    """That model with random weights."""
+    torch.manual_seed(seed)
+    return Allegro(small_config(**options), dtype)
+
+
+def random_atoms(n_atoms: int, edge: float, seed: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Positions (n, 3) [Å] on a jittered lattice, a triclinic cell (3, 3) [Å] of about that edge, and types (n,)."""
+    generator = torch.Generator().manual_seed(seed)
+    cell = edge * torch.tensor([[1.0, 0.0, 0.0], [0.2, 1.0, 0.0], [-0.1, 0.3, 1.1]], dtype=torch.float64)
+    side = -(-round(n_atoms ** (1 / 3) * 1000) // 1000)
+    grid = torch.cartesian_prod(*[torch.arange(side, dtype=torch.float64)] * 3)[:n_atoms] / side
+    jitter = 0.3 / side * torch.rand((n_atoms, 3), dtype=torch.float64, generator=generator)
+    types = torch.randint(0, 2, (n_atoms,), generator=generator)
+    return (grid + jitter) @ cell, cell, types
