@@ -37,9 +37,7 @@ def checked(table: dict[str, object], model_class: type[Model], section: str = "
 
 def options_error(error: ValidationError, model_class: type[BaseModel], section: str = "") -> ValueError:
     """All mistakes of one configuration in a sentence. section: what the names of its options begin with."""
-    return ValueError(
-        "; ".join(_sentence(problem, model_class, section) for problem in _one_each(error, model_class))
-    )
+    return ValueError("; ".join(_sentence(problem, model_class, section) for problem in _one_each(error, model_class)))
 
 
 def unknown_option(name: str, known: list[str]) -> str:

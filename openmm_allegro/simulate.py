@@ -1,0 +1,269 @@
+"""A simulation from a model and a structure: minimise, give velocities, run, and go on after a stop."""
+
+import logging
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not find TorchForce's kernels)
+import openmm
+from openmm import app, unit
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from openmm_allegro import options, restart
+from openmm_allegro.checkpoint import write_whole
+from openmm_allegro.simulate_config import Ensemble, SimulateConfig, check_resumable
+from openmm_allegro.simulate_system import build_simulation
+from openmm_allegro.structure import read_structure, write_structure
+
+CONFIG = "simulation.toml"
+SYSTEM = "system.xml"
+SECONDS_BETWEEN_LOOKS = 0.5
+"""How long OpenMM steps before progress is shown and a wish to stop is heard."""
+
+log = logging.getLogger("openmm_allegro")
+
+
+@dataclass(frozen=True)
+class SimulateResult:
+    """What a run made and how fast it was."""
+
+    output_dir: Path
+    trajectory: Path
+    log: Path
+    final_structure: Path
+    checkpoint: Path
+    ensemble: Ensemble
+    n_atoms: int
+    steps: int
+    """Steps of the whole run."""
+    steps_now: int
+    """Steps done by this call."""
+    time_ps: float
+    """Length of the whole run [ps]."""
+    ns_per_day: float | None
+    """Speed of this call, None when there was nothing left to do."""
+
+
+def simulate(
+    config: SimulateConfig, output_dir: Path | str, resume: bool = False, progress: bool = True
+) -> SimulateResult:
+    """Run a simulation and write trajectory, log, checkpoint and structures into a folder.
+
+    resume: go on from the last checkpoint in the folder, or from the start where there is none yet; the result is
+    that of a run that was never stopped. progress: show a bar when standard error is a terminal.
+    """
+    folder = Path(output_dir)
+    config = _with_absolute_paths(config)
+    trajectory = folder / f"trajectory.{config.trajectory_format}"
+    last_step = _check_folder(folder, config) if resume else _check_empty(folder)
+    structure = read_structure(config.structure, config.replicate)
+    if config.pressure_bar is not None and structure.topology.getPeriodicBoxVectors() is None:
+        raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
+    simulation = build_simulation(config, structure, last_step)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with _told_in_words(simulation, config, folder):
+        if last_step is None:
+            _write_inputs(config, simulation, folder)
+            _start(simulation, config, folder)
+        else:
+            restart.load_checkpoint(simulation, folder)
+        n_frames = restart.cut_back(trajectory, folder / restart.LOG, simulation.currentStep, config.report_every)
+        _add_reporters(simulation, config, folder, trajectory, append=n_frames > 0)
+        first_step, started = simulation.currentStep, time.perf_counter()
+        _run(simulation, config, folder, progress)
+        seconds = time.perf_counter() - started
+        state = simulation.context.getState(positions=True)
+        final_structure = write_structure(folder, "final", structure.topology, state)
+    steps_now = simulation.currentStep - first_step
+    return SimulateResult(
+        output_dir=folder,
+        trajectory=trajectory,
+        log=folder / restart.LOG,
+        final_structure=final_structure,
+        checkpoint=folder / restart.CHECKPOINT,
+        ensemble=config.ensemble,
+        n_atoms=structure.topology.getNumAtoms(),
+        steps=simulation.currentStep,
+        steps_now=steps_now,
+        time_ps=simulation.currentStep * config.timestep_fs / 1000,
+        ns_per_day=_ns_per_day(steps_now, config, seconds) if steps_now > 0 else None,
+    )
+
+
+def saved_config(output_dir: Path | str) -> SimulateConfig:
+    """The options with which the run in a folder was started."""
+    path = Path(output_dir) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no run to resume in `{output_dir}`: it has no `{CONFIG}`")
+    return options.read_toml(path, SimulateConfig)
+
+
+def _with_absolute_paths(config: SimulateConfig) -> SimulateConfig:
+    return config.model_copy(update={"model": config.model.absolute(), "structure": config.structure.absolute()})
+
+
+def _check_empty(folder: Path) -> None:
+    names = ("trajectory.dcd", "trajectory.xtc", restart.LOG, restart.CHECKPOINT, restart.STATE, CONFIG, SYSTEM)
+    for name in names:
+        if (folder / name).exists():
+            raise FileExistsError(
+                f"`{folder}` already has `{name}` of another run; choose a new folder, or go on with that run by "
+                "`--resume`"
+            )
+
+
+def _check_folder(folder: Path, config: SimulateConfig) -> int | None:
+    """Step to go on from, or None to start again because no checkpoint was reached."""
+    check_resumable(saved_config(folder), config, folder)
+    last_step = restart.saved_step(folder)
+    if last_step is not None and last_step > config.n_steps:
+        raise ValueError(f"the run in `{folder}` is at step {last_step} already, beyond the {config.n_steps} asked for")
+    return last_step
+
+
+def _write_inputs(config: SimulateConfig, simulation: app.Simulation, folder: Path) -> None:
+    write_whole(folder / CONFIG, config.to_toml().encode())
+    write_whole(folder / SYSTEM, openmm.XmlSerializer.serialize(simulation.system).encode())
+
+
+def _start(simulation: app.Simulation, config: SimulateConfig, folder: Path) -> None:
+    if config.minimize:
+        log.info("minimising the energy")
+        tolerance = config.minimize_tolerance_kj * unit.kilojoule_per_mole / unit.nanometer
+        simulation.minimizeEnergy(tolerance, config.minimize_iterations)
+    simulation.context.setVelocitiesToTemperature(config.temperature_k * unit.kelvin, config.seed)
+    write_structure(folder, "start", simulation.topology, simulation.context.getState(positions=True))
+    restart.save_checkpoint(simulation, folder, [])
+
+
+def _add_reporters(
+    simulation: app.Simulation, config: SimulateConfig, folder: Path, trajectory: Path, append: bool
+) -> None:
+    periodic = simulation.topology.getPeriodicBoxVectors() is not None
+    real_mass = sum((atom.element.mass for atom in simulation.topology.atoms()), 0 * unit.dalton)
+    table = app.StateDataReporter(
+        str(folder / restart.LOG),
+        config.report_every,
+        step=True,
+        time=True,
+        potentialEnergy=True,
+        kineticEnergy=True,
+        totalEnergy=True,
+        temperature=True,
+        volume=periodic,
+        density=periodic,
+        speed=True,
+        systemMass=real_mass,
+        append=append,
+    )
+    # Not wrapped: each atom is a molecule of its own here, and wrapping would tear real ones apart.
+    writer = app.DCDReporter if config.trajectory_format == "dcd" else app.XTCReporter
+    frames = writer(str(trajectory), config.report_every, append=append, enforcePeriodicBox=False)
+    reported = [trajectory, folder / restart.LOG]
+    checkpoints = restart.CheckpointReporter(folder, config.checkpoint_every, reported)
+    simulation.reporters.extend([frames, table, checkpoints])
+
+
+def _run(simulation: app.Simulation, config: SimulateConfig, folder: Path, progress: bool) -> None:
+    """Step to the end, or until a signal asks to stop; a checkpoint is written either way."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with (
+        _stop_signals() as stop,
+        Progress(*columns, console=console, disable=not (progress and _shows(console))) as bar,
+    ):
+        first_step = simulation.currentStep
+        task = bar.add_task(config.ensemble, total=config.n_steps, completed=first_step, speed="")
+        chunk, started = 1, time.perf_counter()
+        while simulation.currentStep < config.n_steps and not stop.is_set():
+            chunk_started = time.perf_counter()
+            simulation.step(min(chunk, config.n_steps - simulation.currentStep))
+            now = time.perf_counter()
+            chunk = _next_chunk(chunk, now - chunk_started)
+            speed = _ns_per_day(simulation.currentStep - first_step, config, now - started)
+            bar.update(task, completed=simulation.currentStep, speed=f"{speed:.3g} ns/day")
+        restart.save_checkpoint(simulation, folder, [])
+    simulation.reporters.clear()  # closes the files
+    if stop.is_set() and simulation.currentStep < config.n_steps:
+        raise KeyboardInterrupt(
+            f"stopped at step {simulation.currentStep} of {config.n_steps}; its checkpoint is in `{folder}`, "
+            "`--resume` goes on from there"
+        )
+
+
+def _next_chunk(chunk: int, seconds: float) -> int:
+    """Steps that take about as long as wanted, growing at most twofold."""
+    wanted = chunk * SECONDS_BETWEEN_LOOKS / max(seconds, 1e-6)
+    return max(1, round(min(wanted, 2 * chunk)))
+
+
+def _shows(console: Console) -> bool:
+    return console.is_terminal and not console.is_jupyter
+
+
+def _ns_per_day(steps: int, config: SimulateConfig, seconds: float) -> float:
+    return steps * config.timestep_fs * 1e-6 / seconds * 86400
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event set by Ctrl-C or SIGTERM; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may handle signals
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in previous:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _told_in_words(simulation: app.Simulation, config: SimulateConfig, folder: Path) -> Iterator[None]:
+    """Say where an unstable run or a full disk leaves the user."""
+    try:
+        yield
+    except (openmm.OpenMMException, ValueError) as error:
+        if re.search(r"\b(is|or) (NaN|infinite)", str(error)) is None:
+            raise
+        raise FloatingPointError(
+            f"the simulation blew up near step {simulation.currentStep} ({str(error).split('.  For')[0]}); "
+            f"{_last_good(folder)}; try a `timestep_fs` below {config.timestep_fs}, `minimize`, or a model trained "
+            "on configurations such as those in the last frames"
+        ) from error
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"a file of the run in `{folder}` could not be written at step {simulation.currentStep} "
+            f"({error.strerror or error}); {_last_good(folder)}; make room and go on with `--resume`",
+        ) from error
+
+
+def _last_good(folder: Path) -> str:
+    step = restart.saved_step(folder)
+    return "there is no checkpoint yet" if step is None else f"the last good checkpoint is that of step {step}"

@@ -1,0 +1,63 @@
+"""The OpenMM Simulation that a configuration describes."""
+
+import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not find TorchForce's kernels)
+import openmm
+from openmm import app, unit
+
+from openmm_allegro.force import AllegroForce
+from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.structure import Structure
+
+
+def build_simulation(config: SimulateConfig, structure: Structure, last_step: int | None) -> app.Simulation:
+    """A System in which the model acts on every atom, its integrator and its Context.
+
+    last_step: that of the checkpoint which will be loaded.
+    """
+    system = openmm.System()
+    for atom in structure.topology.atoms():
+        is_changed = config.hydrogen_mass_amu is not None and atom.element.symbol == "H"
+        system.addParticle(config.hydrogen_mass_amu if is_changed else atom.element.mass)
+    box = structure.topology.getPeriodicBoxVectors()
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*box)
+    force = AllegroForce(
+        config.model, structure.topology, bridge=config.bridge, device=config.device, precision=config.precision
+    )
+    system.addForce(force)
+    system.addForce(openmm.CMMotionRemover())
+    # OpenMM's CPU platform does not keep its random numbers in checkpoints: the same seed would repeat them.
+    seed = (config.seed + (last_step or 0)) % (2**31 - 1) + 1
+    if config.pressure_bar is not None:
+        barostat = openmm.MonteCarloBarostat(
+            config.pressure_bar * unit.bar, config.temperature_k * unit.kelvin, config.barostat_every
+        )
+        barostat.setRandomNumberSeed(seed)
+        system.addForce(barostat)
+    simulation = app.Simulation(structure.topology, system, _integrator(config, seed), *_platform(config))
+    simulation.context.setPositions(structure.positions_nm)
+    return simulation
+
+
+def _integrator(config: SimulateConfig, seed: int) -> openmm.Integrator:
+    timestep_ps = config.timestep_fs / 1000
+    if config.ensemble == "NVE":
+        return openmm.VerletIntegrator(timestep_ps)
+    integrator = openmm.LangevinMiddleIntegrator(config.temperature_k, config.friction_per_ps, timestep_ps)
+    integrator.setRandomNumberSeed(seed)
+    return integrator
+
+
+def _platform(config: SimulateConfig) -> tuple[()] | tuple[openmm.Platform, dict[str, str]]:
+    if config.platform == "auto":
+        return ()
+    names = [openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())]
+    if config.platform not in names:
+        raise ValueError(f"`platform` is {config.platform}, but this OpenMM has only {', '.join(names)}")
+    platform = openmm.Platform.getPlatform(config.platform)
+    properties = {}
+    if "Precision" in platform.getPropertyNames():
+        properties["Precision"] = "double" if config.precision == "double" else "mixed"
+    if ":" in config.device and "DeviceIndex" in platform.getPropertyNames():
+        properties["DeviceIndex"] = config.device.partition(":")[2]
+    return platform, properties

@@ -1,0 +1,130 @@
+"""Structure files as OpenMM takes them: a topology with its box, and positions.
+
+Symbols used in this file
+    n  atoms
+"""
+
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import app, unit
+
+from openmm_allegro import units
+
+Array = NDArray[np.float64]
+
+
+class Structure(NamedTuple):
+    """Atoms and where they are."""
+
+    topology: app.Topology
+    """With the periodic box, where there is one."""
+    positions_nm: Array
+    """(n, 3)."""
+
+
+def read_structure(path: Path | str, replicate: tuple[int, int, int] = (1, 1, 1)) -> Structure:
+    """Read a PDB, an mmCIF, or a file that ASE reads (its last frame); copy the box `replicate` times."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no structure file `{path}`")
+    structure = _read(path)
+    for atom in structure.topology.atoms():
+        if atom.element is None:
+            raise ValueError(
+                f"atom {atom.index} ({atom.name}) of `{path}` has no chemical element; "
+                "add the element column or remove the atom"
+            )
+    if replicate == (1, 1, 1):
+        return structure
+    if structure.topology.getPeriodicBoxVectors() is None:
+        raise ValueError(f"`replicate` copies a periodic box, and `{path}` has none")
+    return _replicated(structure, replicate)
+
+
+def write_structure(folder: Path, name: str, topology: app.Topology, state: openmm.State) -> Path:
+    """Write positions and box of a state as PDB, or as mmCIF when PDB has no room for the atoms."""
+    vectors = state.getPeriodicBoxVectors() if topology.getPeriodicBoxVectors() is not None else None
+    if vectors is not None:
+        topology.setPeriodicBoxVectors(vectors)
+    writer, suffix = (app.PDBFile, ".pdb") if topology.getNumAtoms() < 100_000 else (app.PDBxFile, ".cif")
+    path = folder / (name + suffix)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        writer.writeFile(topology, state.getPositions(asNumpy=True), file, keepIds=True)
+    return temporary.replace(path)
+
+
+def _read(path: Path) -> Structure:
+    suffix = path.suffix.lower()
+    try:
+        if suffix in (".pdb", ".ent"):
+            return _from_openmm(app.PDBFile(str(path)))
+        if suffix in (".cif", ".mmcif", ".pdbx") and "_atom_site.Cartn_x" in path.read_text():
+            return _from_openmm(app.PDBxFile(str(path)))
+        return _from_ase(path)
+    except Exception as error:  # readers of many formats fail in many ways
+        raise ValueError(f"`{path}` could not be read as a structure: {error}") from error
+
+
+def _from_openmm(file: app.PDBFile | app.PDBxFile) -> Structure:
+    return Structure(file.topology, np.array(file.getPositions(asNumpy=True).value_in_unit(unit.nanometer)))
+
+
+def _from_ase(path: Path) -> Structure:
+    import ase.io
+
+    atoms = ase.io.read(path, index=-1)
+    positions_nm = atoms.positions * units.ANGSTROM_TO_NM
+    topology = app.Topology()
+    residue = topology.addResidue("MOL", topology.addChain())
+    for number, symbol in enumerate(atoms.get_chemical_symbols()):
+        topology.addAtom(f"{symbol}{number + 1}", app.Element.getBySymbol(symbol), residue)
+    if not atoms.pbc.any():
+        return Structure(topology, positions_nm)
+    if not atoms.pbc.all():
+        raise ValueError(f"it is periodic along {atoms.pbc.sum()} of 3 directions; OpenMM knows all or none")
+    if np.linalg.det(atoms.cell) <= 0:
+        raise ValueError("its cell vectors are not right-handed; swap two of them")
+    # OpenMM wants a along x and b in the xy plane: the same crystal, turned.
+    fractions = atoms.cell.scaled_positions(atoms.positions)
+    turned = np.array(atoms.cell.standard_form()[0]) * units.ANGSTROM_TO_NM
+    topology.setPeriodicBoxVectors(_reduced(turned) * unit.nanometer)
+    return Structure(topology, fractions @ turned)
+
+
+def _reduced(cell: Array) -> Array:
+    """The shortest vectors of the same lattice in the form that OpenMM wants. cell: (3, 3) rows, lower triangle."""
+    a, b, c = cell
+    c = c - b * np.round(c[1] / b[1])
+    c = c - a * np.round(c[0] / a[0])
+    b = b - a * np.round(b[0] / a[0])
+    return np.tril([a, b, c])
+
+
+def _replicated(structure: Structure, replicate: tuple[int, int, int]) -> Structure:
+    box = structure.topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer)
+    cell = np.array([list(vector) for vector in box])  # (3, 3) rows
+    topology = app.Topology()
+    images = list(itertools.product(*(range(count) for count in replicate)))
+    for _ in images:
+        _copy_atoms(structure.topology, topology)
+    topology.setPeriodicBoxVectors(_reduced(cell * np.array(replicate)[:, None]) * unit.nanometer)
+    shifts = np.array(images) @ cell  # (images, 3)
+    return Structure(topology, (shifts[:, None] + structure.positions_nm).reshape(-1, 3))
+
+
+def _copy_atoms(source: app.Topology, target: app.Topology) -> None:
+    copies = {}
+    for chain in source.chains():
+        new_chain = target.addChain(chain.id)
+        for residue in chain.residues():
+            new_residue = target.addResidue(residue.name, new_chain, residue.id, residue.insertionCode)
+            for atom in residue.atoms():
+                copies[atom] = target.addAtom(atom.name, atom.element, new_residue, atom.id)
+    for bond in source.bonds():
+        target.addBond(copies[bond[0]], copies[bond[1]], bond.type, bond.order)
