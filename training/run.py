@@ -52,8 +52,17 @@ class TrainResult:
     """Errors of the best model over the validation frames."""
 
 
-def train(config: TrainingConfig, output_dir: Path | str, resume: bool = False, progress: bool = True) -> TrainResult:
-    """Train a model; an interrupted run goes on with `resume`, to the same weights as without the interruption."""
+def train(
+    config: TrainingConfig,
+    output_dir: Path | str,
+    resume: bool = False,
+    progress: bool = True,
+    pictures: bool = True,
+) -> TrainResult:
+    """Train a model; an interrupted run goes on with `resume`, to the same weights as without the interruption.
+
+    progress: show a bar. pictures: draw the learning curve and predictions at the end.
+    """
     folder = Path(output_dir)
     _check_folder(folder, resume)
     if config.run.num_threads is not None:
@@ -69,7 +78,7 @@ def train(config: TrainingConfig, output_dir: Path | str, resume: bool = False, 
     _fit(module, batches, keeper, folder, resume, progress)
     if not module.history or module.history[-1]["step"] != module.steps:
         keeper.validate_and_save(module)
-    return _finish(module, frames, folder)
+    return _finish(module, frames, folder, pictures)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -114,7 +123,7 @@ def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, Shuffl
         model = Allegro(complete_model_options(config.model, statistics), dtype)
     validation_set = FrameDataset(frames.validation, names, cutoff, dtype, config.data.min_distance)
     size = config.run.batch_size
-    return model, ShuffledBatches(train_set, size, config.run.seed), ShuffledBatches(validation_set, size, None)
+    return model, ShuffledBatches(train_set, size, config.run.seed), ShuffledBatches(validation_set, 4 * size, None)
 
 
 def _run_id(config: TrainingConfig, frames: FrameSets) -> dict[str, str]:
@@ -181,13 +190,14 @@ def _fit(
         raise KeyboardInterrupt("stopped; go on with `--resume`") from error
 
 
-def _finish(module: TrainingModule, frames: FrameSets, folder: Path) -> TrainResult:
+def _finish(module: TrainingModule, frames: FrameSets, folder: Path, draw: bool) -> TrainResult:
     """Evaluate the best model, draw, and say what was made."""
     best = load_model(folder / "best.safetensors").to(module.device)
     predictions = predict_frames(best, frames.validation, module.config.run.batch_size)
-    pictures = (folder / "learning_curve.png", folder / "parity.png")
-    draw_learning_curve(module.history, pictures[0])
-    draw_parity(frames.validation, predictions, pictures[1])
+    pictures = (folder / "learning_curve.png", folder / "parity.png") if draw else ()
+    if draw:
+        draw_learning_curve(module.history, folder / "learning_curve.png")
+        draw_parity(frames.validation, predictions, folder / "parity.png")
     return TrainResult(
         output_dir=folder,
         best_model=folder / "best.safetensors",

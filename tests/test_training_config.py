@@ -1,0 +1,99 @@
+"""The TOML file of a training run: what it gives, and what it refuses in words."""
+
+from pathlib import Path
+
+import pytest
+
+from openmm_allegro.training.config import load_config
+
+MINIMAL = """
+[data]
+train = "train.xyz"
+n_validation = 10
+[model]
+r_max = 5.0
+[run]
+max_epochs = 3
+"""
+
+
+def load_text(folder, text):
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path)
+
+
+def test_paths_are_relative_to_the_toml_file(tmp_path):
+    assert load_text(tmp_path, MINIMAL).data.train == (tmp_path / "train.xyz",)
+
+
+def test_data_root_moves_the_data_only(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(MINIMAL + 'start_from = "model.safetensors"\n', encoding="utf-8")
+    config = load_config(path, data_root=tmp_path / "data")
+    assert config.data.train == (tmp_path / "data" / "train.xyz",)
+    assert config.run.start_from == tmp_path / "model.safetensors"
+
+
+def test_the_text_is_kept_for_the_checkpoint(tmp_path):
+    assert load_text(tmp_path, MINIMAL).toml_text == MINIMAL
+
+
+@pytest.mark.parametrize(("written", "minutes"), [("90", 90), ('"01:30"', 90), ('"00:00:30"', 0.5), ("0.5", 0.5)])
+def test_time_is_minutes_or_hours_and_minutes(tmp_path, written, minutes):
+    config = load_text(tmp_path, MINIMAL + f"max_time_minutes = {written}\n")
+    assert config.run.max_time_minutes == pytest.approx(minutes)
+
+
+@pytest.mark.parametrize("choice", ['"fit"', '"in_train"', '"atoms.xyz"', "{ H = -13.5, O = -2041.0 }"])
+def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
+    config = load_text(tmp_path, MINIMAL.replace("[model]", f"isolated_atoms = {choice}\n[model]"))
+    expected = {
+        '"fit"': "fit",
+        '"in_train"': "in_train",
+        '"atoms.xyz"': tmp_path / "atoms.xyz",
+        "{ H = -13.5, O = -2041.0 }": {"H": -13.5, "O": -2041.0},
+    }
+    assert config.data.isolated_atoms == expected[choice]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[run]",
+            "[loss]\nenrgy = 1.0\n[run]",
+            r"unknown option `loss.enrgy`; did you mean `energy`\? known options: en",
+        ),
+        ("r_max", "r_maxx", "unknown option `model.r_maxx`; did you mean `r_max`"),
+        ("[run]", "[los]\n[run]", "unknown option `los`; did you mean `loss`"),
+        ('train = "train.xyz"', "", "option `data.train` is missing"),
+        ("r_max = 5.0", "", "option `model.r_max` is missing"),
+        ("max_epochs = 3", "max_epochs = 0", "option `run.max_epochs` is 0: input should be greater than 0"),
+        ("max_epochs = 3", "", "say when to stop: `run.max_epochs`, `run.max_steps` or `run.max_time_minutes`"),
+        ("n_validation = 10", "", "give either `data.validation` .a file. or `data.n_validation` .a count."),
+        ("r_max = 5.0", 'r_max = "wide"', "option `model.r_max` is 'wide': input should be a valid number"),
+        ("r_max = 5.0", "r_max = 5.0\nl_max = -1", "option `model.l_max` is -1"),
+        ("max_epochs = 3", 'max_epochs = 3\nprecision = "half"', "option `run.precision` is 'half': .*'float32'"),
+        ("n_validation = 10", 'n_validation = 10\nunits = "Hartree"', "option `data.units` is 'Hartree': .*'kcal/mol'"),
+    ],
+)
+def test_a_mistake_is_refused_by_the_full_name_of_the_option(tmp_path, old, new, message):
+    assert old in MINIMAL
+    with pytest.raises(ValueError, match=message):
+        load_text(tmp_path, MINIMAL.replace(old, new))
+
+
+def test_model_options_that_come_from_the_data_may_be_given(tmp_path):
+    given = MINIMAL.replace("r_max = 5.0", "r_max = 5.0\nper_type_energy_scales = { H = 1.0, O = 2.0 }")
+    assert load_text(tmp_path, given).model["per_type_energy_scales"] == {"H": 1.0, "O": 2.0}
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="there is no file `nowhere.toml`"):
+        load_config(Path("nowhere.toml"))
+
+
+def test_the_recipe_of_the_examples_can_be_read():
+    recipe = Path(__file__).parents[1] / "examples" / "acac.toml"
+    assert load_config(recipe, "data").model["r_max"] == 5.0

@@ -1,0 +1,185 @@
+"""Reading labelled frames, and refusing broken ones with the file and the frame's number."""
+
+import gzip
+import lzma
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from training_toys import toy_atoms, toy_frames, write_toy_set
+
+from openmm_allegro import units
+from openmm_allegro.training.config import DataOptions, LabelOptions, LossOptions
+from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.frames import check_elements, require_labels
+from openmm_allegro.training.splits import read_frame_sets
+
+
+def written(path, atoms):
+    ase.io.write(path, atoms, format="extxyz")
+    return path
+
+
+def test_frames_come_back_as_they_were_written(tmp_path):
+    frames = read_frames(write_toy_set(tmp_path / "toy.xyz"))
+    for frame, original in zip(frames, toy_frames(), strict=True):
+        np.testing.assert_allclose(frame.positions, original.positions, atol=1e-8)  # digits in the file
+        np.testing.assert_allclose(frame.forces, original.forces, atol=1e-8)
+        assert frame.energy == pytest.approx(original.energy, abs=1e-8)
+        assert frame.symbols == original.symbols
+    assert frames[3].origin == "frame 3 of `toy.xyz`"
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".xz", lzma.open), (".gz", gzip.open)])
+def test_compressed_files_are_read_alike(tmp_path, suffix, opener):
+    plain = write_toy_set(tmp_path / "toy.xyz")
+    packed = tmp_path / f"toy.xyz{suffix}"
+    with opener(packed, "wt") as file:
+        file.write(plain.read_text())
+    np.testing.assert_array_equal(read_frames(packed)[5].positions, read_frames(plain)[5].positions)
+
+
+def test_labels_are_found_under_any_key(tmp_path):
+    atoms = toy_atoms(toy_frames()[0])
+    atoms.info["REF_energy"], atoms.arrays["REF_forces"] = atoms.calc.results["energy"], atoms.calc.results["forces"]
+    atoms.calc = None
+    options = LabelOptions(energy_key="REF_energy", forces_key="REF_forces")
+    frame = read_frames(written(tmp_path / "a.xyz", atoms), options)[0]
+    assert frame.energy == pytest.approx(toy_frames()[0].energy)
+    assert frame.forces is not None
+    assert read_frames(tmp_path / "a.xyz")[0].energy is None
+
+
+def test_stress_and_virial_agree(tmp_path):
+    atoms = toy_atoms(toy_frames(periodic=True)[0])
+    stress = np.array([[1.0, 0.2, 0.3], [0.2, 2.0, 0.5], [0.3, 0.5, 3.0]]) / 100
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
+    atoms.info["virials"] = -stress * atoms.get_volume()
+    path = written(tmp_path / "a.xyz", atoms)
+    np.testing.assert_allclose(read_frames(path)[0].stress, stress, atol=1e-8)
+    np.testing.assert_allclose(read_frames(path, LabelOptions(virial_key="virials"))[0].stress, stress, atol=1e-8)
+
+
+@pytest.mark.parametrize("names", [("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F")])
+def test_npz_in_kcal_per_mol_becomes_ev(tmp_path, names):
+    numbers, positions = np.array([8, 1, 1], dtype=np.uint8), np.random.default_rng(0).normal(size=(2, 3, 3))
+    energies, forces = np.array([[-100.0], [-101.0]]), np.ones((2, 3, 3))
+    np.savez(tmp_path / "a.npz", **dict(zip(names, (numbers, positions, energies, forces), strict=True)))
+    frames = read_frames(tmp_path / "a.npz", LabelOptions(units="kcal/mol"))
+    assert frames[1].energy == pytest.approx(-101.0 * 4.184 * units.KJ_PER_MOL_TO_EV)
+    assert frames[1].energy == pytest.approx(-101.0 * 0.0433641, rel=1e-5)  # the factor stated with rMD17
+    np.testing.assert_allclose(frames[0].forces, 0.0433641, rtol=1e-5)
+    np.testing.assert_array_equal(frames[0].numbers, [8, 1, 1])
+
+
+def test_npz_without_a_unit_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", z=[1], R=np.zeros((1, 1, 3)), E=[0.0], F=np.zeros((1, 1, 3)))
+    with pytest.raises(ValueError, match="`a.npz` is npz, which does not say its units; set `data.units`"):
+        read_frames(tmp_path / "a.npz")
+
+
+def test_npz_with_other_names_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", z=[1], xyz=np.zeros((1, 1, 3)))
+    with pytest.raises(ValueError, match="no positions: expected an array named coords or R or positions, found z, x"):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
+
+
+def break_atoms(kind):
+    """Five good frames with the third one broken."""
+    all_atoms = [toy_atoms(frame) for frame in toy_frames(5, periodic=kind == "flat cell")]
+    broken = all_atoms[2]
+    if kind == "energy":
+        broken.calc.results["energy"] = np.nan
+    elif kind == "force":
+        broken.calc.results["forces"][1, 2] = np.inf
+    elif kind == "huge force":
+        broken.calc.results["forces"][1, 2] = 5e3
+    elif kind == "position":
+        broken.positions[1] = np.nan
+    elif kind == "flat cell":
+        broken.cell[2] = 0.1 * broken.cell[0] + [0, 0, 0.3]
+    elif kind == "slab":
+        broken.pbc, broken.cell = (True, True, False), np.eye(3) * 9
+    elif kind == "units":
+        for i, atoms in enumerate(all_atoms):
+            atoms.info["energy_unit"] = "Hartree" if i == 2 else "eV"
+    elif kind == "other unit":
+        for atoms in all_atoms:
+            atoms.info["energy_unit"] = "kcal/mol"
+    return all_atoms
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("energy", "frame 2 of `bad.xyz`: the energy is nan"),
+        ("force", "frame 2 of `bad.xyz`: the force on atom 1 is not a finite number"),
+        ("huge force", "frame 2 of `bad.xyz`: the force on atom 1 is 5000 eV/Å; expected at most 1000"),
+        ("position", "frame 2 of `bad.xyz`: the position of atom 1 is not a finite number"),
+        ("flat cell", "frame 2 of `bad.xyz`: the cell is flat, 0.3 Å between two of its faces"),
+        ("slab", "frame 2 of `bad.xyz` is periodic along some directions only"),
+        ("units", "`bad.xyz` mixes units: `energy_unit` is eV in frame 0 but Hartree in frame 2"),
+        ("other unit", "`bad.xyz` says `energy_unit=kcal/mol`, but its frames are to be read in eV"),
+    ],
+)
+def test_a_broken_frame_is_named(tmp_path, kind, message):
+    with pytest.raises(ValueError, match=message):
+        read_frames(written(tmp_path / "bad.xyz", break_atoms(kind)))
+
+
+def test_what_counts_as_a_broken_force_can_be_set(tmp_path):
+    path = written(tmp_path / "bad.xyz", break_atoms("huge force"))
+    assert len(read_frames(path, LabelOptions(max_force=1e4))) == 5
+
+
+def test_missing_empty_and_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        read_frames(tmp_path / "nowhere.xyz")
+    (tmp_path / "empty.xyz").touch()
+    with pytest.raises(ValueError, match="`.*empty.xyz` is empty"):
+        read_frames(tmp_path / "empty.xyz")
+    (tmp_path / "odd.xyz").write_text("not a frame\nat all\n")
+    with pytest.raises(ValueError, match="cannot read `.*odd.xyz`"):
+        read_frames(tmp_path / "odd.xyz")
+
+
+def test_a_label_that_the_loss_needs_must_be_there(tmp_path):
+    atoms = toy_atoms(toy_frames()[0])
+    del atoms.calc.results["forces"]
+    frames = read_frames(written(tmp_path / "a.xyz", atoms))
+    with pytest.raises(ValueError, match="frame 0 of `a.xyz` has no forces, but `loss.forces` is 1"):
+        require_labels(frames, LossOptions())
+    require_labels(frames, LossOptions(forces=0.0))
+    with pytest.raises(ValueError, match="`loss.stress` is 1, but no frame is periodic"):
+        require_labels(toy_frames(), LossOptions(stress=1.0))
+
+
+def test_an_element_unknown_to_the_model_is_named():
+    with pytest.raises(ValueError, match="frame 0 of a toy set: atom 1 is O, but this model knows only H, C"):
+        check_elements(toy_frames(), ("H", "C"))
+
+
+def test_frames_are_divided_by_the_seed(tmp_path):
+    path = write_toy_set(tmp_path / "toy.xyz", 20)
+
+    def sets(**options):
+        return read_frame_sets(DataOptions(train=path, n_validation=5, **options), LossOptions())
+
+    one, again, other = sets(seed=1), sets(seed=1), sets(seed=2)
+    assert [f.origin for f in one.validation] == [f.origin for f in again.validation]
+    assert [f.origin for f in one.validation] != [f.origin for f in other.validation]
+    assert not {f.origin for f in one.train} & {f.origin for f in one.validation}
+    assert [f.origin for f in sets(split="last").validation] == [f"frame {i} of `toy.xyz`" for i in range(15, 20)]
+    assert len(sets(n_train=7).train) == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"n_validation": 20}, "only 20 frames"), ({"n_validation": 5, "n_train": 16}, "only 15 frames are left")],
+)
+def test_more_frames_than_there_are_cannot_be_asked_for(tmp_path, options, message):
+    path = write_toy_set(tmp_path / "toy.xyz", 20)
+    with pytest.raises(ValueError, match=message):
+        read_frame_sets(DataOptions(train=path, **options), LossOptions())

@@ -1,0 +1,210 @@
+"""Batches, the forces on the loss path, the loss by hand, and the statistics a model starts from."""
+
+import numpy as np
+import pytest
+import torch
+from training_toys import ATOM_ENERGY, toy_frames
+
+from openmm_allegro.config import AllegroConfig
+from openmm_allegro.model import Allegro
+from openmm_allegro.neighbors import neighbor_matrix
+from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
+from openmm_allegro.training.config import DataOptions, LossOptions
+from openmm_allegro.training.frames import Frame
+from openmm_allegro.training.loss import Prediction, predict, weighted_loss
+from openmm_allegro.training.statistics import (
+    average_neighbours,
+    energy_shifts,
+    fitted_shifts,
+    force_scales,
+    isolated_energies,
+    types_in,
+)
+
+TYPES = ("H", "O")
+CUTOFF = 3.0
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = AllegroConfig(
+        type_names=TYPES,
+        r_max=CUTOFF,
+        l_max=2,
+        num_layers=2,
+        num_scalar_features=8,
+        num_tensor_features=4,
+        avg_num_neighbors=3.0,
+        per_type_energy_shifts={"H": -13.0, "O": -2041.0},
+    )
+    return Allegro(config, torch.float64)
+
+
+def dataset(frames):
+    return FrameDataset(frames, TYPES, CUTOFF, torch.float64)
+
+
+def energy_at(model, frame, positions, cell):
+    """Energy of the model, from the neighbours up."""
+    matrix = neighbor_matrix(torch.tensor(positions), torch.tensor(cell), CUTOFF)
+    types = torch.tensor([TYPES.index(symbol) for symbol in frame.symbols])
+    return model(matrix.edge_vectors, types, types[matrix.neighbours]).sum().item()
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_forces_of_the_loss_are_minus_the_slope_of_the_energy(model, periodic):
+    frame = toy_frames(3, periodic=periodic)[2]
+    forces = predict(model, dataset([frame]).batch([0])).forces
+    step = 1e-4
+    for atom, axis in [(0, 0), (1, 2), (4, 1)]:
+        shift = np.zeros_like(frame.positions)
+        shift[atom, axis] = step
+        ahead = energy_at(model, frame, frame.positions + shift, frame.cell)
+        behind = energy_at(model, frame, frame.positions - shift, frame.cell)
+        assert float(forces[atom, axis]) == pytest.approx((behind - ahead) / (2 * step), abs=1e-6)  # ~ step²
+
+
+def test_stress_of_the_loss_is_the_slope_of_the_energy_with_strain(model):
+    frame = toy_frames(3, periodic=True)[2]
+    stress = predict(model, dataset([frame]).batch([0]), with_stress=True).stress
+    step = 1e-4
+    for a, b in [(0, 0), (1, 2), (2, 0)]:
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * step / 2
+            strain[b, a] += sign * step / 2
+            energies.append(energy_at(model, frame, frame.positions @ strain, frame.cell @ strain))
+        expected = (energies[0] - energies[1]) / (2 * step) / frame.volume
+        assert float(stress[0, a, b]) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_a_batch_gives_what_its_frames_give_one_by_one(model, periodic):
+    frames = toy_frames(6, periodic=periodic)
+    data = dataset(frames)
+    together = predict(model, data.batch([4, 0, 5, 2]), with_stress=True)
+    alone = [predict(model, data.batch([i]), with_stress=True) for i in (4, 0, 5, 2)]
+    tolerance = {"rtol": 0, "atol": 1e-11}  # rounding of sums of 1e3 eV
+    torch.testing.assert_close(together.energy, torch.cat([p.energy for p in alone]), **tolerance)
+    torch.testing.assert_close(together.forces, torch.cat([p.forces for p in alone]), **tolerance)
+    if periodic:
+        torch.testing.assert_close(together.stress, torch.cat([p.stress for p in alone]), **tolerance)
+
+
+def test_gradient_of_the_loss_is_its_slope_with_the_weights(model):
+    batch = dataset(toy_frames(3)).batch([0, 1, 2])
+    weights = LossOptions(energy=2.0, forces=3.0)
+    weight = model.readout.parameters().__next__()
+    weighted_loss(predict(model, batch, training=True), batch, weights).backward()
+    slope, step = weight.grad.flatten()[3].item(), 1e-5
+    model.zero_grad()
+    losses = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight.view(-1)[3] += sign * step
+        losses.append(float(weighted_loss(predict(model, batch), batch, weights)))
+        with torch.no_grad():
+            weight.view(-1)[3] -= sign * step
+    assert slope == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-5)
+
+
+def test_loss_is_the_weighted_mean_square_by_hand():
+    frames = toy_frames(2, periodic=True)  # three and four atoms
+    batch = dataset(frames).batch([0, 1])
+    forces_error = torch.arange(21, dtype=torch.float64).reshape(7, 3) / 10
+    stress_error = torch.full((2, 3, 3), 0.2, dtype=torch.float64)
+    prediction = Prediction(
+        energy=batch.energy + torch.tensor([0.3, -0.8], dtype=torch.float64),
+        forces=batch.forces + forces_error,
+        stress=batch.stress + stress_error,
+    )
+    per_atom = ((0.3 / 3) ** 2 + (0.8 / 4) ** 2) / 2
+    forces = sum((i / 10) ** 2 for i in range(21)) / 21
+    loss = weighted_loss(prediction, batch, LossOptions(energy=5.0, forces=2.0, stress=10.0))
+    assert float(loss) == pytest.approx(5 * per_atom + 2 * forces + 10 * 0.04)
+    total = weighted_loss(prediction, batch, LossOptions(energy=1.0, forces=0.0, per_atom_energy=False))
+    assert float(total) == pytest.approx((0.3**2 + 0.8**2) / 2)
+
+
+def test_a_stress_that_is_not_known_does_not_count():
+    batch = dataset([toy_frames(1)[0], toy_frames(2, periodic=True)[1]]).batch([0, 1])
+    prediction = Prediction(batch.energy, batch.forces, torch.nan_to_num(batch.stress) + 0.2)
+    assert float(weighted_loss(prediction, batch, LossOptions(stress=1.0))) == pytest.approx(0.04)
+
+
+def test_atoms_on_one_spot_are_refused_by_frame():
+    frames = toy_frames(3)
+    frames[1].positions[2] = frames[1].positions[0]
+    with pytest.raises(ValueError, match="frame 1 of a toy set: atoms 0 and 2 are on one spot"):
+        dataset(frames)
+    frames[1].positions[2, 0] += 0.01
+    with pytest.raises(ValueError, match="frame 1 of a toy set: atoms 0 and 2 are 0.01 Å apart; expected at least 0.1"):
+        FrameDataset(frames, TYPES, CUTOFF, min_distance=0.1)
+
+
+def test_a_lone_atom_is_a_frame_too(model):
+    atom = Frame(np.array([8]), np.zeros((1, 3)), np.zeros((3, 3)), False, -2041.0, np.zeros((1, 3)), None, "x")
+    prediction = predict(model, dataset([atom]).batch([0]))
+    assert prediction.energy.tolist() == [-2041.0]
+    assert prediction.forces.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_order_of_an_epoch_depends_on_seed_and_epoch_only():
+    data = dataset(toy_frames(20))
+    first, second = ShuffledBatches(data, 3, seed=1), ShuffledBatches(data, 3, seed=1)
+    list(first)
+    first.set_epoch(7)
+    second.set_epoch(7)
+    assert first.order() == second.order()
+    second.set_epoch(8)
+    assert first.order() != second.order()
+    assert sorted(first.order()) == list(range(20))
+    assert ShuffledBatches(data, 3, seed=None).order() == list(range(20))
+    assert [len(batch.energy) for batch in first] == [3, 3, 3, 3, 3, 3, 2]
+
+
+def test_statistics_agree_with_numpy():
+    frames = toy_frames(9)
+    forces = np.concatenate([frame.forces for frame in frames])
+    symbols = np.concatenate([frame.symbols for frame in frames])
+    assert types_in(frames) == ("H", "O")
+    scales = force_scales(frames, ("H", "O", "C"))
+    assert scales["H"] == pytest.approx(np.sqrt((forces[symbols == "H"] ** 2).mean()))
+    assert scales["C"] == 1.0
+    near = [np.linalg.norm(f.positions[:, None] - f.positions[None], axis=2) < CUTOFF for f in frames]
+    expected = sum(n.sum() - len(n) for n in near) / len(symbols)
+    assert average_neighbours(dataset(frames)) == pytest.approx(expected)
+
+
+def test_fitted_shifts_are_the_least_squares_solution():
+    frames = toy_frames(9)
+    counts = np.array([[f.symbols.count("H"), f.symbols.count("O")] for f in frames], float)
+    expected = np.linalg.solve(counts.T @ counts, counts.T @ np.array([f.energy for f in frames]))
+    assert list(fitted_shifts(frames, TYPES).values()) == pytest.approx(list(expected))
+
+
+def test_fitted_shifts_of_one_molecule_still_add_up():
+    frames = toy_frames(9)[::3]  # all of one composition
+    shifts = fitted_shifts(frames, TYPES)
+    mean = np.mean([frame.energy for frame in frames])
+    assert 2 * shifts["H"] + shifts["O"] == pytest.approx(mean)
+
+
+def one_atom(number):
+    zeros = np.zeros((1, 3))
+    return Frame(np.array([number]), zeros, np.zeros((3, 3)), False, ATOM_ENERGY[number], None, None, "frame 0 of `a`")
+
+
+def test_isolated_atoms_are_taken_from_one_atom_frames():
+    frames = [one_atom(1), one_atom(8), *toy_frames(2)]
+    assert isolated_energies(frames, "`a`") == {"H": -13.0, "O": -2041.0}
+
+
+def test_isolated_atoms_must_cover_the_types():
+    options = DataOptions(train="a", n_validation=1, isolated_atoms={"H": -13.0})
+    with pytest.raises(ValueError, match="`data.isolated_atoms` has no energy of an isolated O, only of H; add it"):
+        energy_shifts(toy_frames(2), [], TYPES, options)
+    with pytest.raises(ValueError, match="`data.train` has no frame of one atom"):
+        energy_shifts(toy_frames(2), [], TYPES, options.model_copy(update={"isolated_atoms": "in_train"}))

@@ -1,0 +1,201 @@
+"""Whole training runs: they learn, they can be killed and go on, and they lose nothing."""
+
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_toys import toy_frames, write_toy_run, write_toy_set
+
+from openmm_allegro.checkpoint import load_model, read_metadata
+from openmm_allegro.training.config import load_config
+from openmm_allegro.training.metrics import evaluate
+from openmm_allegro.training.run import train
+
+# Lightning names the packages it would rather see than those it finds
+pytestmark = [pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning")]
+
+DIES_IN_STEP = """
+import os, signal, sys
+from openmm_allegro.training.config import load_config
+from openmm_allegro.training.run import train
+from openmm_allegro.training.schedule import MovingAverage
+
+update = MovingAverage.update
+def update_and_die(self):
+    update(self)
+    if self.steps == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+MovingAverage.update = update_and_die
+train(load_config(sys.argv[1]), sys.argv[2], progress=False, pictures=False)
+"""
+
+
+def run(path, folder, resume=False, pictures=False):
+    return train(load_config(path), folder, resume=resume, progress=False, pictures=pictures)
+
+
+def assert_same_weights(one, other):
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_training_lowers_the_error(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 40", count=28)
+    result = run(path, tmp_path / "out")
+    unseen = toy_frames(20, seed=5)
+    rms_force = 1e3 * (sum((f.forces**2).sum() for f in unseen) / sum(f.forces.size for f in unseen)) ** 0.5
+    errors = evaluate(load_model(result.best_model), unseen)
+    assert errors.forces_rmse_mev_per_angstrom < 0.4 * rms_force
+    with result.history.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    assert float(rows[-1]["validation_loss"]) < 0.05 * float(rows[0]["validation_loss"])
+
+
+def test_a_run_leaves_models_history_and_pictures(tmp_path):
+    path = write_toy_run(tmp_path)
+    result = run(path, tmp_path / "out", pictures=True)
+    assert (result.steps, result.epochs) == (16, 4.0)
+    assert len(result.pictures) == 2
+    for file in (result.best_model, result.last_model, result.history, *result.pictures):
+        assert file.stat().st_size > 0
+    assert not list((tmp_path / "out").glob("*.tmp"))
+    provenance = read_metadata(result.last_model)["provenance"]
+    assert provenance["config"] == path.read_text()
+    assert (provenance["n_train"], provenance["n_validation"]) == (12, 4)
+    assert load_model(result.best_model).config.per_type_energy_shifts == {"H": -13.0, "O": -2041.0}
+
+
+@pytest.mark.parametrize(
+    "optimizer", ['schedule = "cosine"', 'schedule = "plateau"\nplateau_patience = 0\namsgrad = true']
+)
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, optimizer):
+    path = write_toy_run(tmp_path, "max_epochs = 6\nvalidate_every = 2", optimizer)
+    whole = run(path, tmp_path / "whole")
+    killed = subprocess.run(
+        [sys.executable, "-c", DIES_IN_STEP, path, tmp_path / "killed", "18"],  # in the fifth of six epochs
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    resumed = run(path, tmp_path / "killed", resume=True)
+    assert resumed.steps == whole.steps == 24
+    assert_same_weights(whole.last_model, resumed.last_model)
+    assert_same_weights(whole.best_model, resumed.best_model)
+    with whole.history.open() as one, resumed.history.open() as other:
+        for row, again in zip(csv.DictReader(one), csv.DictReader(other), strict=True):
+            assert row["validation_loss"] == again["validation_loss"]
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 2", 'schedule = "constant"')
+    run(path, tmp_path / "out")
+    write_toy_run(tmp_path, "max_epochs = 4", 'schedule = "constant"')
+    longer = run(path, tmp_path / "out", resume=True)
+    assert_same_weights(longer.last_model, run(path, tmp_path / "whole").last_model)
+
+
+def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(tmp_path):
+    result = run(write_toy_run(tmp_path, "max_steps = 6"), tmp_path / "out")
+    assert result.steps == 6
+    assert read_metadata(result.last_model)["provenance"]["training"]["step"] == 6
+
+
+def test_time_ends_a_run(tmp_path):
+    path = write_toy_run(tmp_path, "max_time_minutes = 0.01")  # 0.6 s
+    assert 0.6 <= run(path, tmp_path / "out").seconds < 10
+
+
+def test_a_run_stops_when_nothing_improves(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 20\nearly_stopping_patience = 3")
+    path.write_text(path.read_text().replace("lr = 0.01", "lr = 1e-12"))  # below the rounding of the weights
+    assert run(path, tmp_path / "out").epochs == 4.0
+
+
+def test_an_existing_folder_is_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="exists already and is kept as it is; go on with it with `--resume`"):
+        run(write_toy_run(tmp_path), tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume: .* has no `resume.ckpt`"):
+        run(write_toy_run(tmp_path), tmp_path / "out", resume=True)
+
+
+def test_a_changed_run_is_not_resumed(tmp_path):
+    path = write_toy_run(tmp_path)
+    run(path, tmp_path / "out")
+    path.write_text(path.read_text().replace("lr = 0.01", "lr = 0.02"))
+    with pytest.raises(ValueError, match=r"started with another `optimizer.lr` \(0.01, now 0.02\)"):
+        run(path, tmp_path / "out", resume=True)
+    path.write_text(path.read_text().replace("lr = 0.02", "lr = 0.01"))
+    write_toy_set(tmp_path / "toy.xyz", 16, seed=9)
+    with pytest.raises(ValueError, match="started with another `the frames`"):
+        run(path, tmp_path / "out", resume=True)
+
+
+def test_a_damaged_resume_file_is_refused(tmp_path):
+    path = write_toy_run(tmp_path)
+    run(path, tmp_path / "out")
+    resume_file = tmp_path / "out" / "resume.ckpt"
+    resume_file.write_bytes(resume_file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="cannot read `.*resume.ckpt`"):
+        run(path, tmp_path / "out", resume=True)
+
+
+def test_a_resume_file_with_code_in_it_is_refused(tmp_path):
+    path = write_toy_run(tmp_path)
+    run(path, tmp_path / "out")
+    torch.save({"run_id": os.system}, tmp_path / "out" / "resume.ckpt")
+    with pytest.raises(ValueError, match="cannot read `.*resume.ckpt`"):
+        run(path, tmp_path / "out", resume=True)
+
+
+def test_a_mistake_in_the_data_leaves_no_folder(tmp_path):
+    path = write_toy_run(tmp_path)
+    path.write_text(path.read_text().replace("O = -2041.0", "N = -1.0"))
+    with pytest.raises(ValueError, match="no energy of an isolated O"):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_fine_tuning_begins_with_the_given_weights(tmp_path):
+    first = run(write_toy_run(tmp_path, "max_epochs = 20"), tmp_path / "first")
+    path = write_toy_run(tmp_path, 'max_epochs = 1\nstart_from = "first/best.safetensors"')
+    second = run(path, tmp_path / "second")
+    assert second.validation.forces_mae_mev_per_angstrom < 1.5 * first.validation.forces_mae_mev_per_angstrom
+    scratch = run(write_toy_run(tmp_path, "max_epochs = 1"), tmp_path / "scratch")
+    assert second.validation.forces_mae_mev_per_angstrom < 0.7 * scratch.validation.forces_mae_mev_per_angstrom
+
+
+@contextmanager
+def files_up_to(n_bytes):
+    """As on a full disk, no file can grow beyond this size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_last_good_model(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 2", 'schedule = "constant"')
+    before = run(path, tmp_path / "out").last_model.read_bytes()
+    write_toy_run(tmp_path, "max_epochs = 4", 'schedule = "constant"')
+    with files_up_to(5000), pytest.raises(OSError, match="cannot write `.*`: .*; what was saved before is intact"):
+        run(path, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "last.safetensors").read_bytes() == before
+    assert run(path, tmp_path / "out", resume=True).steps == 16
