@@ -1,0 +1,65 @@
+"""Imports point one way, and the light entry points stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LAYERS = [
+    {"units", "options"},
+    {"config", "mlp"},
+    {"radial", "operators", "neighbors"},
+    {"model"},
+    {"potential", "checkpoint", "nequip"},
+    {"export"},
+    {"bridges"},
+    {"force"},
+    {"simulate_config", "reporters"},
+    {"simulate"},
+    {"cli"},
+]
+
+
+def imported(path: Path, *, lazily: bool) -> set[str]:
+    """Modules of this package that a file imports: `force`, `training.run`, …"""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if lazily else tree.body
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    dotted = [f"{node.module}.{a.name}" for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names]
+    found = {name.removeprefix("openmm_allegro.") for name in names if name.startswith("openmm_allegro.")}
+    return found | {name.removeprefix("openmm_allegro.") for name in dotted if name == "openmm_allegro.units"}
+
+
+def test_modules_import_only_from_the_layers_below():
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    modules = [path for path in (ROOT / "openmm_allegro").glob("*.py") if path.stem != "__init__"]
+    assert {path.stem for path in modules} == set(level), "every module has its layer"
+    for path in modules:
+        for name in imported(path, lazily=False):
+            assert level[name] < level[path.stem] or level[name] == level[path.stem] < 3, f"{path.stem} imports {name}"
+
+
+def test_analysis_imports_neither_torch_nor_the_model():
+    for path in (ROOT / "openmm_allegro" / "analysis").glob("*.py"):
+        text = path.read_text()
+        assert "import torch" not in text
+        for name in imported(path, lazily=True):
+            assert name == "units" or name.startswith("analysis."), f"{path.name} imports {name}"
+
+
+def test_the_library_imports_training_and_systems_only_in_the_command_line_and_lazily():
+    for path in (ROOT / "openmm_allegro").glob("*.py"):
+        for name in imported(path, lazily=path.stem != "cli"):
+            assert not name.startswith(("training", "systems")), f"{path.name} imports {name}"
+
+
+def test_the_package_and_its_help_do_not_load_torch_or_openmm():
+    code = (
+        "import sys, openmm_allegro, openmm_allegro.analysis\n"
+        "from openmm_allegro.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "print([name for name in ('torch', 'openmm', 'e3nn', 'lightning') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
