@@ -1,0 +1,74 @@
+"""Errors of averages over correlated frames, from averages over blocks of frames.
+
+Symbols used in this file
+    n  values of the series     b  values in a block     m  blocks
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BlockAverage:
+    """Mean of a correlated series with its standard error."""
+
+    mean: float
+    error: float
+    """Standard error of the mean; nan for a single value."""
+    block_length: int
+    """Values in a block at which the error was read."""
+    converged: bool
+    """Whether the series is long enough for the error to have stopped growing with the block length."""
+
+
+def block_average(values: np.ndarray) -> BlockAverage:
+    """Mean and standard error of a correlated series. values: (n,).
+
+    Neighbouring values are averaged in pairs again and again (H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91,
+    461 (1989)); the error is read at the smallest block with b³ > 2 n (error_b / error_1)⁴ (R. M. Lee et al., Phys.
+    Rev. E 83, 066706 (2011)). Where no block is that long, the largest error seen with eight blocks or more is given,
+    which is then a lower bound.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"a block average needs a series of numbers, not an array of shape {values.shape}")
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return BlockAverage(mean, float("nan"), 1, False)
+    first_error = standard_error(values)
+    largest, largest_length = first_error, 1
+    blocks, length = values, 1
+    while len(blocks) >= 2:
+        error = standard_error(blocks)
+        if error == 0.0 or length**3 > 2 * n * (error / first_error) ** 4:
+            return BlockAverage(mean, error, length, True)
+        if len(blocks) >= 8 and error > largest:
+            largest, largest_length = error, length
+        m = len(blocks) // 2
+        blocks, length = blocks[: 2 * m].reshape(m, 2).mean(axis=1), 2 * length
+    return BlockAverage(mean, largest, largest_length, False)
+
+
+def standard_error(independent: np.ndarray) -> float:
+    """Standard error of the mean of independent values. independent: (m,)."""
+    return float(standard_errors(independent[:, None])[0])
+
+
+def standard_errors(independent: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis, nan for one block. independent: (m, k). Returns (k,)."""
+    m = len(independent)
+    if m < 2:
+        return np.full(independent.shape[1:], np.nan)
+    return independent.std(axis=0, ddof=1) / np.sqrt(m)
+
+
+def block_slices(n: int, n_blocks: int) -> list[slice]:
+    """Cut n values into equally long blocks; the remainder is left out at the start, where a run is least settled."""
+    if n_blocks < 1:
+        raise ValueError(f"`n_blocks` is {n_blocks}; it must be 1 or more")
+    if n < n_blocks:
+        raise ValueError(f"{n} frames cannot be cut into {n_blocks} blocks; use more frames or a smaller `n_blocks`")
+    length = n // n_blocks
+    start = n - length * n_blocks
+    return [slice(start + k * length, start + (k + 1) * length) for k in range(n_blocks)]

@@ -1,0 +1,33 @@
+"""The one place that makes picture files: panels drawn by the results themselves."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def save_picture(path: str | Path, panels: Sequence[Callable[["Axes"], None]]) -> Path:
+    """Draw each panel on its own axes, at most three in a row; the format follows the name's ending."""
+    from matplotlib.figure import Figure
+
+    if not panels:
+        raise ValueError("there is nothing to draw; give at least one panel")
+    path = Path(path)
+    if not path.suffix:
+        raise ValueError(f"the picture's name `{path.name}` has no ending; use for example `{path.name}.png`")
+    n_columns = min(3, len(panels))
+    n_rows = math.ceil(len(panels) / n_columns)
+    figure = Figure(figsize=(4.6 * n_columns, 3.4 * n_rows), layout="constrained")
+    all_axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes, draw in zip(all_axes, panels, strict=False):
+        draw(axes)
+    for axes in all_axes[len(panels) :]:
+        axes.set_axis_off()
+    unfinished = path.with_name(path.name + ".tmp")
+    figure.savefig(unfinished, format=path.suffix[1:], dpi=150)
+    os.replace(unfinished, path)
+    return path
