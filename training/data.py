@@ -17,7 +17,7 @@ from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.frames import Array, Frame, check_frame
 
 ENERGY_UNITS = {"eV": 1.0, "kcal/mol": units.KCAL_PER_MOL_TO_EV, "kJ/mol": units.KJ_PER_MOL_TO_EV}
-DECOMPRESS = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 UNIT_FLAGS = ("units", "unit", "energy_units", "energy_unit", "forces_unit", "force_unit", "length_unit")
 UNIT_SPELLINGS = {
     "angstrom": ("angstrom", "ang", "a", "å"),
@@ -65,9 +65,8 @@ def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:
 def _images(path: Path) -> list[ase.Atoms]:
     if path.suffix in DECOMPRESS and Path(path.stem).suffix in (".xyz", ".extxyz"):
         # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
-        with DECOMPRESS[path.suffix](path, "rt", encoding="utf-8") as file:
-            text = io.StringIO(file.read())
-        images = ase.io.read(text, index=":", format="extxyz")
+        text = DECOMPRESS[path.suffix](path.read_bytes()).decode()
+        images = ase.io.read(io.StringIO(text), index=":", format="extxyz")
     else:
         images = ase.io.read(path, index=":")
     assert isinstance(images, list)

@@ -72,7 +72,9 @@ class Keeper(Callback):
         names = ["last.safetensors"]
         if row["validation_loss"] <= min(earlier["validation_loss"] for earlier in module.history):
             names.append("best.safetensors")
-        training = {name: row[name] for name in row if name.startswith(("validation", "step", "epoch"))}
+        training: dict[str, JsonValue] = {
+            name: row[name] for name in row if name.startswith(("validation", "step", "epoch"))
+        }
         module.average.swap()
         for name in names:
             with saving(self.folder / name):

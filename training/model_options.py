@@ -29,7 +29,7 @@ def _types_named(options: ModelOptions) -> list[str]:
     if not isinstance(cutoffs, dict):
         return ["H"]
     names = dict.fromkeys(cutoffs)
-    for value in cutoffs.values():
-        if isinstance(value, dict):
-            names.update(dict.fromkeys(value))
+    for by_neighbour in cutoffs.values():
+        if isinstance(by_neighbour, dict):
+            names.update(dict.fromkeys(by_neighbour))
     return list(names)

@@ -71,11 +71,11 @@ class ProgressBar(Callback):
         seconds = module.clock.seconds()
         left = f"{_duration(seconds * (1 - progress) / progress)} left" if progress > 0 else ""
         description = f"epoch {module.steps // module.steps_per_epoch} step {module.steps}"
-        fields = {"left": left, "errors": errors_in_words(module.history)}
-        self.bar.update(self.task, description=description, completed=progress, refresh=True, **fields)
+        errors = errors_in_words(module.history)
+        self.bar.update(self.task, description=description, completed=progress, refresh=True, left=left, errors=errors)
         if module.history and not self.console.is_terminal and now - self.line_written >= SECONDS_BETWEEN_LINES:
             self.line_written = now
-            log.info("%s, %s, %s", description, fields["left"], fields["errors"])
+            log.info("%s, %s, %s", description, left, errors)
 
 
 def errors_in_words(history: list[dict[str, float]]) -> str:
