@@ -19,6 +19,8 @@ from openmm import app, unit
 CHECKPOINT = "checkpoint.chk"
 STATE = "state.xml"
 LOG = "log.csv"
+FASTEST_ATOM = 100.0
+"""No atom of a molecule is this fast [nm/ps]: a hydrogen would have 50 eV."""
 DCD_HEADER = 276
 """Bytes before the first frame of a DCD file as `openmm.app.DCDFile` writes it."""
 XTC_MAGIC = 1995
@@ -31,13 +33,21 @@ def save_checkpoint(simulation: app.Simulation, folder: Path, reported: list[Pat
     reported: files whose content must be on the disk before a checkpoint says that it is.
     """
     state = simulation.context.getState(positions=True, velocities=True, parameters=True, integratorParameters=True)
-    if not np.isfinite(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)).all():
-        raise openmm.OpenMMException("Particle coordinate is NaN")
+    _check_sane(state)
     for path in reported:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     write_whole(folder / CHECKPOINT, simulation.context.createCheckpoint())
     write_whole(folder / STATE, openmm.XmlSerializer.serialize(state).encode())
+
+
+def _check_sane(state: openmm.State) -> None:
+    """A model can throw atoms apart without ever giving a NaN; such a state must not replace a good one."""
+    if not np.isfinite(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)).all():
+        raise FloatingPointError("a coordinate is NaN")
+    fastest = np.linalg.norm(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond), axis=1)
+    if fastest.max() > FASTEST_ATOM:
+        raise FloatingPointError(f"atom {fastest.argmax()} moves at {fastest.max():.3g} nm/ps")
 
 
 class CheckpointReporter:

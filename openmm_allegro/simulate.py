@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ from openmm import app, unit
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from openmm_allegro import options, restart
+from openmm_allegro import restart
 from openmm_allegro.checkpoint import write_whole
-from openmm_allegro.simulate_config import Ensemble, SimulateConfig, check_resumable
+from openmm_allegro.simulate_config import Ensemble, SimulateConfig, check_resumable, load_config
 from openmm_allegro.simulate_system import build_simulation
 from openmm_allegro.structure import read_structure, write_structure
 
@@ -63,7 +63,11 @@ def simulate(
     folder = Path(output_dir)
     config = _with_absolute_paths(config)
     trajectory = folder / f"trajectory.{config.trajectory_format}"
-    last_step = _check_folder(folder, config) if resume else _check_empty(folder)
+    last_step = None
+    if resume:
+        last_step = _step_to_resume(folder, config)
+    else:
+        _check_empty(folder)
     structure = read_structure(config.structure, config.replicate)
     if config.pressure_bar is not None and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
@@ -99,12 +103,12 @@ def simulate(
     )
 
 
-def saved_config(output_dir: Path | str) -> SimulateConfig:
-    """The options with which the run in a folder was started."""
-    path = Path(output_dir) / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no run to resume in `{output_dir}`: it has no `{CONFIG}`")
-    return options.read_toml(path, SimulateConfig)
+def resume_config(output_dir: Path | str, path: Path | str | None, flags: Mapping[str, object]) -> SimulateConfig:
+    """Options to go on with: those of the run in a folder unless a TOML file is given, with flags on top."""
+    folder = Path(output_dir)
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"there is no run to resume in `{folder}`: it has no `{CONFIG}`")
+    return load_config(path or folder / CONFIG, flags)
 
 
 def _with_absolute_paths(config: SimulateConfig) -> SimulateConfig:
@@ -121,9 +125,9 @@ def _check_empty(folder: Path) -> None:
             )
 
 
-def _check_folder(folder: Path, config: SimulateConfig) -> int | None:
+def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
     """Step to go on from, or None to start again because no checkpoint was reached."""
-    check_resumable(saved_config(folder), config, folder)
+    check_resumable(resume_config(folder, None, {}), config, folder)
     last_step = restart.saved_step(folder)
     if last_step is not None and last_step > config.n_steps:
         raise ValueError(f"the run in `{folder}` is at step {last_step} already, beyond the {config.n_steps} asked for")
@@ -248,8 +252,8 @@ def _told_in_words(simulation: app.Simulation, config: SimulateConfig, folder: P
     """Say where an unstable run or a full disk leaves the user."""
     try:
         yield
-    except (openmm.OpenMMException, ValueError) as error:
-        if re.search(r"\b(is|or) (NaN|infinite)", str(error)) is None:
+    except (openmm.OpenMMException, ValueError, FloatingPointError) as error:
+        if not isinstance(error, FloatingPointError) and re.search(r"\b(is|or) (NaN|infinite)", str(error)) is None:
             raise
         raise FloatingPointError(
             f"the simulation blew up near step {simulation.currentStep} ({str(error).split('.  For')[0]}); "

@@ -15,7 +15,7 @@ Ensemble = Literal["NVE", "NVT", "NPT"]
 class SimulateConfig(BaseModel):
     """One simulation of a structure in which every atom feels the model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: Path
     """Model file."""

@@ -26,7 +26,7 @@ def build_simulation(config: SimulateConfig, structure: Structure, last_step: in
     )
     system.addForce(force)
     system.addForce(openmm.CMMotionRemover())
-    # OpenMM's CPU platform does not keep its random numbers in checkpoints: the same seed would repeat them.
+    # Random numbers that no checkpoint keeps (the barostat's; all, where only the State fits) must not repeat.
     seed = (config.seed + (last_step or 0)) % (2**31 - 1) + 1
     if config.pressure_bar is not None:
         barostat = openmm.MonteCarloBarostat(

@@ -16,6 +16,8 @@ from openmm import app, unit
 from openmm_allegro import units
 
 Array = NDArray[np.float64]
+WIDEST_PDB_NM = 99.9
+"""A coordinate of -999.999 Å fills its columns in a PDB file."""
 
 
 class Structure(NamedTuple):
@@ -51,7 +53,9 @@ def write_structure(folder: Path, name: str, topology: app.Topology, state: open
     vectors = state.getPeriodicBoxVectors() if topology.getPeriodicBoxVectors() is not None else None
     if vectors is not None:
         topology.setPeriodicBoxVectors(vectors)
-    writer, suffix = (app.PDBFile, ".pdb") if topology.getNumAtoms() < 100_000 else (app.PDBxFile, ".cif")
+    reach = np.abs(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)).max()
+    fits = topology.getNumAtoms() < 100_000 and reach < WIDEST_PDB_NM
+    writer, suffix = (app.PDBFile, ".pdb") if fits else (app.PDBxFile, ".cif")
     path = folder / (name + suffix)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
@@ -79,6 +83,7 @@ def _from_ase(path: Path) -> Structure:
     import ase.io
 
     atoms = ase.io.read(path, index=-1)
+    assert isinstance(atoms, ase.Atoms)  # one index, one frame
     positions_nm = atoms.positions * units.ANGSTROM_TO_NM
     topology = app.Topology()
     residue = topology.addResidue("MOL", topology.addChain())

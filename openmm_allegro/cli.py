@@ -1,0 +1,325 @@
+"""The command line: each verb parses, calls one function of the library and prints the answer."""
+
+import contextlib
+import ctypes
+import inspect
+import json
+import logging
+import math
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import BaseModel
+
+from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.training.config import LabelOptions
+
+app = typer.Typer(
+    name="openmm-allegro",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Allegro interatomic potentials for OpenMM: train on quantum-mechanical data, run dynamics, analyse.",
+    epilog="`openmm-allegro VERB --help` explains a verb and shows an example.",
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+
+
+def entry_point() -> None:
+    """What the installed command runs."""
+    sys.exit(main())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 1 for a mistake of the user, 130 when stopped."""
+    argv = sys.argv[1:] if argv is None else argv
+    show_traceback = "--traceback" in argv
+    words = [word for word in argv if word != "--traceback"] or ["--help"]
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("openmm_allegro").setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = app(args=words, standalone_mode=False)
+    except (ValueError, OSError, ArithmeticError) as error:
+        return _complain(_sentence(error), show_traceback, 1)
+    except Exception as error:
+        # typer carries its own click, whose exceptions have no public name
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _complain(str(error.__cause__) or "stopped", show_traceback, 130)
+        if not hasattr(error, "format_message"):
+            raise
+        return _complain(error.format_message(), show_traceback, 1)
+    return status if isinstance(status, int) else 0
+
+
+@app.callback()
+def options_of_all_verbs(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where in the program a mistake was found.")
+    ] = False,
+) -> None:
+    pass
+
+
+def options_from(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add one option for each field of a model to a verb, which takes them as keywords; None when not given."""
+
+    def add(verb: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(verb)
+        kept = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        added = [_parameter(name, model) for name in model.model_fields]
+        vars(verb)["__signature__"] = own.replace(parameters=kept + added)
+        return verb
+
+    return add
+
+
+def _parameter(name: str, model: type[BaseModel]) -> inspect.Parameter:
+    annotation = model.model_fields[name].annotation
+    assert annotation is not None
+    option = typer.Option(show_default=False, help=_help(name, model))
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=None, annotation=Annotated[annotation | None, option])
+
+
+def _help(name: str, model: type[BaseModel]) -> str:
+    field = model.model_fields[name]
+    meaning = (field.description or name.replace("_", " ").capitalize()).replace("`", "")
+    default = field.default
+    if field.is_required() or default is None:
+        return meaning
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    return f"{meaning}  [default: {str(default).lower() if isinstance(default, bool) else default}]"
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file with data, model, loss, optimiser and run.")],
+    output: Annotated[Path, typer.Option(help="Folder for models, history and pictures.")] = Path("training"),
+    data_root: Annotated[Path | None, typer.Option(help="Folder that the data's paths start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw the learning curve and predictions.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on energies and forces.
+
+    \b
+    Example:
+      openmm-allegro train water.toml --output water
+    """  # noqa: D301
+    with _answer(as_json) as answer:
+        from openmm_allegro.training.config import load_config
+        from openmm_allegro.training.run import train
+
+        answer(vars(train(load_config(config, data_root), output, resume, pictures=pictures)))
+
+
+@app.command()
+@options_from(LabelOptions)
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    data: Annotated[Path, typer.Argument(help="Labelled frames: extended XYZ, npz, or what else ASE reads.")],
+    batch_size: Annotated[int, typer.Option(help="Frames evaluated at once.", min=1)] = 10,
+    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+    **labels: object,
+) -> None:
+    """Errors of a model over labelled frames.
+
+    \b
+    Example:
+      openmm-allegro evaluate water/best.safetensors test.extxyz
+    """  # noqa: D301
+    with _answer(as_json) as answer:
+        from openmm_allegro.options import checked
+        from openmm_allegro.training.metrics import evaluate_file
+
+        options = checked(_given(labels), LabelOptions)
+        answer(evaluate_file(model, data, options=options, batch_size=batch_size, device=device).as_dict())
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    structure: Annotated[Path, typer.Argument(help="Structure whose atoms, in this order, feel the model.")],
+    output: Annotated[Path, typer.Option(help="TorchScript file to write.")] = Path("force.pt"),
+    precision: Annotated[Literal["single", "double"], typer.Option(help="Of the model's arithmetic.")] = "single",
+    skin_nm: Annotated[float, typer.Option(help="Reach of the neighbour list beyond the cutoff [nm].", min=0)] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Write the force on one system as TorchScript, for openmmtorch.TorchForce in other programs.
+
+    \b
+    Example:
+      openmm-allegro export water.safetensors water.pdb --output water.pt
+    """  # noqa: D301
+    with _answer(as_json) as answer:
+        from openmm_allegro.export_file import export_file
+
+        answer(export_file(model, structure, output, precision, skin_nm))
+
+
+@app.command()
+@options_from(SimulateConfig)
+def simulate(
+    config: Annotated[Path | None, typer.Argument(help="TOML file with any of the options below.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for trajectory, log, checkpoint and structures.")] = Path("run"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder; it needs no options.")
+    ] = False,
+    as_json: AsJson = False,
+    **flags: object,
+) -> None:
+    """Run molecular dynamics in which every atom feels the model.
+
+    Options come from the TOML file, flags on top of it. Without a pressure the box stays as it is (NVT); without
+    friction there is no thermostat (NVE).
+
+    \b
+    Examples:
+      openmm-allegro simulate --model water.safetensors --structure water.pdb --duration-ps 100 --output run
+      openmm-allegro simulate water.toml --temperature-k 350 --pressure-bar 1 --output hot
+      openmm-allegro simulate --resume --output hot
+    """  # noqa: D301
+    with _answer(as_json) as answer:
+        from openmm_allegro.simulate import resume_config, simulate
+        from openmm_allegro.simulate_config import load_config
+
+        chosen = resume_config(output, config, flags) if resume else load_config(config, flags)
+        answer(vars(simulate(chosen, output, resume)))
+
+
+@app.command()
+def analyze(
+    trajectory: Annotated[Path, typer.Argument(help="Trajectory: DCD, XTC or what else mdtraj reads.")],
+    topology: Annotated[Path, typer.Argument(help="Structure file of the same atoms, such as start.pdb of the run.")],
+    output: Annotated[Path, typer.Option(help="Folder for tables and the picture.")] = Path("analysis"),
+    what: Annotated[str, typer.Option(help="Analyses, with commas between: rdf, msd, density.")] = "rdf,msd,density",
+    log: Annotated[Path | None, typer.Option(help="log.csv of the run, for the drift of its energy.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Trajectory of the same atoms to compare with.")] = None,
+    start_ps: Annotated[float, typer.Option(help="Time to leave out at the beginning [ps].")] = 0.0,
+    timestep_ps: Annotated[float | None, typer.Option(help="Time between frames [ps]; a DCD file needs it.")] = None,
+    r_max_nm: Annotated[float | None, typer.Option(help="Longest distance [nm]; half the box when not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Radial distributions, diffusion and density of a trajectory.
+
+    \b
+    Example:
+      openmm-allegro analyze run/trajectory.dcd run/start.pdb --timestep-ps 0.05 --log run/log.csv
+    """  # noqa: D301
+    with _answer(as_json) as answer:
+        from openmm_allegro.analysis.analyze import analyze_trajectory
+
+        figures = analyze_trajectory(
+            trajectory,
+            topology,
+            what=[name.strip() for name in what.split(",") if name.strip()],
+            log=log,
+            reference=reference,
+            output_dir=output,
+            start_ps=start_ps,
+            timestep_ps=timestep_ps,
+            r_max_nm=r_max_nm,
+        )
+        answer(figures)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    as_json: AsJson = False,
+) -> None:
+    """What a model file says of itself: elements, cutoff, size, units, and how it was trained.
+
+    \b
+    Example:
+      openmm-allegro info water/best.safetensors
+    """  # noqa: D301
+    with _answer(as_json) as answer:
+        from openmm_allegro.checkpoint import read_metadata
+
+        answer(read_metadata(model))
+
+
+def _given(flags: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+@contextlib.contextmanager
+def _answer(as_json: bool) -> Iterator[Callable[[Mapping[str, object]], None]]:
+    """A function that keeps the answer, printed at the end; what libraries print meanwhile goes to standard error."""
+    answers: list[Mapping[str, object]] = []
+    with _standard_output_as_error():
+        yield answers.append
+    for each in answers:
+        figures = _plain(each)
+        print(json.dumps(figures, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(_lines(figures)))
+
+
+@contextlib.contextmanager
+def _standard_output_as_error() -> Iterator[None]:
+    """Also what C code prints (mdtraj's readers do), which only file descriptors can redirect."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _plain(value: object) -> object:
+    """What JSON has: paths as text, None for nan and infinity."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "as_dict"):
+        return _plain(value.as_dict())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _lines(value: object, indent: str = "") -> Iterator[str]:
+    """The same for a reader: one name and value a line, tables within tables indented."""
+    if not isinstance(value, dict):
+        yield f"{indent}{value}"
+        return
+    width = max((len(name) for name, each in value.items() if not isinstance(each, dict)), default=0)
+    for name, each in value.items():
+        if isinstance(each, dict):
+            yield f"{indent}{name}"
+            yield from _lines(each, indent + "  ")
+        elif each is not None:
+            shown = ", ".join(map(str, each)) if isinstance(each, list) else each
+            yield f"{indent}{name:<{width}}  {f'{shown:.6g}' if isinstance(shown, float) else shown}"
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: `{error.filename}`" if error.filename else error.strerror
+    return str(error)
+
+
+def _complain(sentence: str, show_traceback: bool, status: int) -> int:
+    if show_traceback:
+        traceback.print_exc()
+    print(f"openmm-allegro: {' '.join(sentence.split())}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, *details: object, **more: object) -> None:
+    print(f"openmm-allegro: warning: {message}", file=sys.stderr)
