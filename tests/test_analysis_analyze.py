@@ -44,7 +44,7 @@ def test_every_analysis_gives_its_file_its_panel_and_its_figures(files):
     )
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert (figures["n_atoms"], figures["n_frames"], figures["start_ps"], figures["end_ps"]) == (20, 50, 15.0, 39.5)
-    assert set(figures["rdf"]) == {"H-H", "H-O", "O-O"}
+    assert set(figures["rdf"]) == {"H-H", "O-H", "O-O"}
     assert set(figures["msd"]) == {"H", "O"}
     assert figures["density"]["mean_g_per_cm3"] == pytest.approx(
         (12 * 15.999 + 8 * 1.008) * 1.66053907e-3 / np.linalg.det(CELL), rel=1e-3
@@ -52,7 +52,7 @@ def test_every_analysis_gives_its_file_its_panel_and_its_figures(files):
     assert figures["energy"]["drift_error_mev_per_atom_per_ns"] > 0
     written = {path.name for path in (files / "out" / "new").iterdir()}
     tables = {"density.csv", "energy.csv", "msd_H.csv", "msd_O.csv"}
-    rdf_tables = {f"rdf_{pair}{what}.csv" for pair in ("H-H", "H-O", "O-O") for what in ("", "_reference")}
+    rdf_tables = {f"rdf_{pair}{what}.csv" for pair in ("H-H", "O-H", "O-O") for what in ("", "_reference")}
     assert written == tables | rdf_tables | {"analysis.png"}
     assert {path.rsplit("/", 1)[-1] for path in figures["files"]} == written
 

@@ -9,7 +9,7 @@ from trajectories import ar1, atoms
 
 from openmm_allegro.analysis.blocks import block_average, block_slices, standard_errors
 from openmm_allegro.analysis.frames import cells_nm, load_trajectory, times_of
-from openmm_allegro.analysis.pictures import save_picture
+from openmm_allegro.analysis.pictures import save_picture, with_error
 from openmm_allegro.analysis.tables import write_table
 
 
@@ -85,6 +85,20 @@ def test_a_picture_has_the_format_of_its_name(tmp_path):
         save_picture(tmp_path / "picture", [lambda axes: None])
     with pytest.raises(ValueError, match="nothing to draw"):
         save_picture(tmp_path / "empty.png", [])
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (1.64, 0.153, "1.64 ± 0.15"),
+        (-9.93, 10.2, "-10 ± 10"),
+        (0.99322, 0.00161, "0.9932 ± 0.0016"),
+        (1.64e-5, 1.53e-6, "(1.64 ± 0.15)·10$^{-5}$"),
+        (2.5, float("nan"), "2.5"),
+    ],
+)
+def test_a_number_is_written_to_the_second_digit_of_its_error(value, error, text):
+    assert with_error(value, error) == text
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ def analyze_trajectory(
     reference_trajectory = load_trajectory(reference, topology_path, needs_times=False) if reference else None
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    elements = sorted(set(element_symbols(trajectory.topology).tolist()) - {"VS"})
+    symbols = element_symbols(trajectory.topology).tolist()
+    elements = [symbol for symbol in dict.fromkeys(symbols) if symbol != "VS"]  # in the topology's order
 
     figures: dict[str, object] = {
         "n_atoms": trajectory.n_atoms,
@@ -131,8 +132,9 @@ def _rdf_panel(found: RadialDistribution, reference: RadialDistribution | None) 
         if reference is None:
             found.draw(axes)
         else:
-            reference.draw(axes, "reference")
             found.draw(axes, "trajectory")
+            axes.plot(reference.r_nm, reference.g, "k--", linewidth=0.9, label="reference")
+            axes.legend(frameon=False)
 
     return draw
 

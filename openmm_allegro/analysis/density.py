@@ -9,6 +9,7 @@ import numpy as np
 
 from openmm_allegro.analysis.blocks import BlockAverage, block_average
 from openmm_allegro.analysis.frames import cells_nm, element_masses, times_of
+from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Density:
 
     def draw(self, axes: "Axes") -> None:
         axes.plot(self.time_ps, self.density_g_per_cm3, linewidth=0.8)
-        label = f"{self.average.mean:.4f} ± {self.average.error:.1g} g/cm³"
+        label = f"{with_error(self.average.mean, self.average.error)} g/cm³"
         axes.axhline(self.average.mean, color="black", linestyle="--", linewidth=0.8, label=label)
         axes.set_xlabel("time / ps")
         axes.set_ylabel("density / (g/cm³)")

@@ -9,6 +9,7 @@ import numpy as np
 
 from openmm_allegro import units
 from openmm_allegro.analysis.blocks import block_slices
+from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class EnergyDrift:
     def draw(self, axes: "Axes") -> None:
         axes.plot(self.time_ps, self.energy_mev_per_atom, linewidth=0.8)
         line = self.drift_mev_per_atom_per_ns / 1000 * (self.time_ps - self.time_ps.mean())
-        drift = f"({self.drift_mev_per_atom_per_ns:.3g} ± {self.drift_error_mev_per_atom_per_ns:.1g})"
+        drift = with_error(self.drift_mev_per_atom_per_ns, self.drift_error_mev_per_atom_per_ns)
         axes.plot(self.time_ps, line, "k--", linewidth=0.8, label=f"drift {drift} meV/atom/ns")
         axes.set_xlabel("time / ps")
         axes.set_ylabel("total energy − mean / (meV/atom)")

@@ -13,6 +13,7 @@ import numpy as np
 
 from openmm_allegro.analysis.blocks import block_slices, standard_error, standard_errors
 from openmm_allegro.analysis.frames import atoms_of, times_of
+from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.tables import write_table
 from openmm_allegro.analysis.unwrap import remove_drift, unwrapped_positions_nm
 
@@ -46,8 +47,8 @@ class MeanSquaredDisplacement:
         return write_table(path, columns)
 
     def draw(self, axes: "Axes") -> None:
-        digits = f"({self.diffusion_cm2_per_s:.3g} ± {self.diffusion_error_cm2_per_s:.1g})"
-        label = f"{self.element}: D = {digits} cm²/s"
+        diffusion = with_error(self.diffusion_cm2_per_s, self.diffusion_error_cm2_per_s)
+        label = f"{self.element}: D = {diffusion} cm²/s"
         (line,) = axes.plot(self.lag_ps, self.msd_nm2, linewidth=1.2, label=label)
         low, high = self.msd_nm2 - self.msd_error_nm2, self.msd_nm2 + self.msd_error_nm2
         axes.fill_between(self.lag_ps, low, high, color=line.get_color(), alpha=0.3, linewidth=0)

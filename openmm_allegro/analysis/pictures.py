@@ -10,6 +10,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+def with_error(value: float, error: float) -> str:
+    """A number to the second digit of its error, `1.64 ± 0.15`, with a common power of ten where it is far from one."""
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.4g}"
+    largest = math.floor(math.log10(max(abs(value), error)))
+    power = largest if not -3 <= largest <= 3 else 0
+    decimals = max(0, power + 1 - math.floor(math.log10(error)))
+    numbers = f"{value / 10**power:.{decimals}f} ± {error / 10**power:.{decimals}f}"
+    return f"({numbers})·10$^{{{power}}}$" if power else numbers
+
+
 def save_picture(path: str | Path, panels: Sequence[Callable[["Axes"], None]]) -> Path:
     """Draw each panel on its own axes, at most three in a row; the format follows the name's ending."""
     from matplotlib.figure import Figure

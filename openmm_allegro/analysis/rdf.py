@@ -19,8 +19,8 @@ from openmm_allegro.analysis.tables import write_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PAIRS_AT_ONCE = 200_000
-"""Pairs whose distances are held in memory together, 64 bytes each."""
+PAIRS_AT_ONCE = 20_000
+"""Pairs whose distances are held in memory together: few enough to stay in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class RadialDistribution:
         return write_table(path, columns)
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
+        """Draw g(r); where a bond towers over the rest, the axis is cut and the peak is written out."""
         (line,) = axes.plot(self.r_nm, self.g, linewidth=1.2, label=label)
         if np.all(np.isfinite(self.g_error)):
             low, high = self.g - self.g_error, self.g + self.g_error
@@ -57,6 +58,11 @@ class RadialDistribution:
         axes.set_ylabel(f"g(r) {'–'.join(self.pair)}")
         axes.set_xlim(0.0, float(self.r_nm[-1]) + self.bin_width_nm / 2)
         axes.set_ylim(bottom=0.0)
+        beyond_bonds = float(self.g[len(self.g) // 3 :].max())
+        if self.g.max() > 4 * beyond_bonds > 0:
+            axes.set_ylim(top=2 * beyond_bonds)
+            place = f"peak {self.g.max():.1f} at {self.highest_peak_nm():.3f} nm"
+            axes.annotate(place, (self.highest_peak_nm(), 1.9 * beyond_bonds), (6, 0), textcoords="offset points")
         if label is not None:
             axes.legend(frameon=False)
 
@@ -147,18 +153,19 @@ def _distances(
     Rounding fractional coordinates finds the nearest image of every pair closer than half the shortest height, in any
     cell: such a vector has no fractional component above 1/2.
     """
-    inverse = np.linalg.inv(cell)
-    a_fractional, b_fractional = centres @ inverse, others @ inverse
+    inverse, metric = np.linalg.inv(cell), cell @ cell.T
+    a_fractional, b_fractional = (centres @ inverse).T.copy(), (others @ inverse).T.copy()  # (3, a), (3, b)
     rows = max(1, PAIRS_AT_ONCE // len(others))
     for start in range(0, len(centres), rows):
         first_other = start if same else 0
-        step = a_fractional[start : start + rows, None] - b_fractional[None, first_other:]  # (rows, b, 3)
-        step -= np.rint(step)
-        step = step @ cell
-        squared = np.einsum("abx,abx->ab", step, step)
+        steps = a_fractional[:, start : start + rows, None] - b_fractional[:, None, first_other:]  # (3, rows, b)
+        steps -= np.rint(steps)
+        squared = np.zeros(steps.shape[1:])
+        for k, m in np.argwhere(metric):  # zeros of the metric, as in an orthorhombic cell, cost nothing
+            squared += metric[k, m] * steps[k] * steps[m]
         near = squared < reach**2
         if same:
             near &= ~np.tri(
                 near.shape[0], near.shape[1], dtype=bool
-            )  # every pair of one element once, no atom with itself
-        yield np.sqrt(squared[near])
+            )  # every pair of one element once, none with itself
+        yield np.sqrt(np.maximum(squared[near], 0.0))
