@@ -21,6 +21,9 @@ class ForceModule(torch.nn.Module):
     All conversions between the model's units and OpenMM's are here.
     """
 
+    types: Tensor
+    atoms: Tensor
+
     def __init__(self, potential: Potential, types: Tensor, atoms: Tensor | None, periodic: bool, scaled: bool) -> None:
         """types: (n,) int64; atoms: (n,) int64 indices into the System, or None for all; scaled: by a parameter."""
         super().__init__()

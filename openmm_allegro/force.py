@@ -83,7 +83,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     indices = _check_atoms(atoms, topology)
     type_indices = _types(model.config.type_names, topology, indices, types, atomic_numbers)
     periodic = _check_periodic(periodic, topology, system)
-    skin_nm = skin.value_in_unit(unit.nanometer) if unit.is_quantity(skin) else float(skin)
+    skin_nm = float(skin) if isinstance(skin, float | int) else skin.value_in_unit(unit.nanometer)
     if not skin_nm >= 0:
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
     block_edges = None if max_memory is None else max(1, _bytes(max_memory) // edge_memory(model))

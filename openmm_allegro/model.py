@@ -31,6 +31,9 @@ class Allegro(torch.nn.Module):
     products act as one small matrix for each atom (`operators`), which is the same function as on edges.
     """
 
+    inverse_cutoffs: Tensor
+    sum_norm: Tensor
+
     def __init__(self, config: AllegroConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.config = config

@@ -1,7 +1,5 @@
 """Models trained with nequip-allegro: their weights, as a model of ours."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -14,57 +12,64 @@ def copy_nequip_weights(source: torch.nn.Module, model: Allegro) -> None:
     source: the network that nequip builds or loads from a checkpoint. Raises ValueError when the two differ in shape.
     """
     names = dict(source.named_parameters()) | dict(source.named_buffers())
-    found = {name.split("model.")[-1].removeprefix("func."): tensor for name, tensor in names.items()}
+    theirs = {name.split("model.")[-1].removeprefix("func."): tensor for name, tensor in names.items()}
     with torch.no_grad():
-        for parameter, tensor in _pairs(found, model):
+        for name, tensor in _by_our_names(theirs, model).items():
+            parameter = model.get_parameter(name)
             if parameter.numel() != tensor.numel():
                 raise ValueError(
-                    f"the model to convert has a weight of shape {tuple(tensor.shape)} where ours has "
+                    f"the model to convert has a weight of shape {tuple(tensor.shape)} where ours, {name}, has "
                     f"{tuple(parameter.shape)}; give both the same hyperparameters"
                 )
             parameter.copy_(tensor.reshape(parameter.shape))
 
 
-def _pairs(found: dict[str, Tensor], model: Allegro) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each parameter of ours with the tensor that belongs there."""
-    u, orders = model.n_channels, model.config.l_max + 1
-    if model.config.radial_chemical_embed == "bessel":
-        embed = "radial_chemical_embed."
-        yield model.two_body.frequencies, found[embed + "bessel_encode.bessel_weights"]
-        yield model.two_body.centre_embed.weight, found[embed + "type_embed.center_embed.weight"]
-        yield model.two_body.neighbour_embed.weight, found[embed + "type_embed.neighbor_embed.weight"]
-        yield model.two_body.basis_linear.weight, found[embed + "type_embed.basis_linear.mlp.0.weight"]
-    else:
-        yield model.two_body.coefficients.weight, found["radial_chemical_embed.spline.class_embed.weight"]
-    yield from _mlp(found, "scalar_embed_mlp.mlp_module.", model.two_body_mlp)
-    first = found["tensor_embed.env_embed_linear.mlp.0.weight"]
-    yield model.first_tensors[0].weight, _by_order(first, 0, u, orders)
-    first = found["allegro.first_layer_env_embed_projection.mlp.0.weight"]
-    yield model.first_latent[0].weight, _by_order(first, model.n_scalars, u, orders)
-    for layer, (operator, latent) in enumerate(zip(model.operators, model.latents, strict=True)):
-        yield operator.weight, found[f"allegro.tps.{layer}.weights"]
-        *hidden, last = _mlp(found, f"allegro.latents.{layer}.", latent)
-        yield from hidden
-        yield last[0], _by_order(last[1], model.n_scalars, u, orders)
-    yield from _mlp(found, "edge_readout.mlp_module.", model.readout)
-    for name, parameter in (("scales", model.scales), ("shifts", model.shifts)):
-        values = found.get(f"per_type_energy_scale_shift.{name}")
+def _by_our_names(theirs: dict[str, Tensor], model: Allegro) -> dict[str, Tensor]:
+    """Their tensors under the names of our parameters."""
+    found = _two_body(theirs, model)
+    found |= _mlp(theirs, "scalar_embed_mlp.mlp_module.mlp", model, "two_body_mlp")
+    found |= _mlp(theirs, "tensor_embed.env_embed_linear.mlp", model, "first_tensors", n_before=0)
+    first, n_scalars = "allegro.first_layer_env_embed_projection.mlp", model.n_scalars
+    found |= _mlp(theirs, first, model, "first_latent", n_before=n_scalars)
+    for layer in range(model.n_layers):
+        found[f"operators.{layer}.weight"] = theirs[f"allegro.tps.{layer}.weights"]
+        found |= _mlp(theirs, f"allegro.latents.{layer}.mlp", model, f"latents.{layer}", n_before=n_scalars)
+    found |= _mlp(theirs, "edge_readout.mlp_module.mlp", model, "readout")
+    for name in ("scales", "shifts"):
+        values = theirs.get(f"per_type_energy_scale_shift.{name}")
         if values is not None and values.numel() > 0:
-            yield parameter, values.flatten().expand(parameter.shape)
+            found[name] = values.flatten().expand(model.n_types)
+    return found
 
 
-def _mlp(found: dict[str, Tensor], prefix: str, mlp: torch.nn.Sequential) -> list[tuple[Tensor, Tensor]]:
-    """Weights of a dense network; nequip keeps those of a network without nonlinearity in a list of another name."""
-    linear = [(index, layer) for index, layer in enumerate(mlp) if hasattr(layer, "weight")]
-    if f"{prefix}mlp.weights.0" in found:
-        return [(layer.weight, found[f"{prefix}mlp.weights.{n}"]) for n, (_, layer) in enumerate(linear)]
-    return [(layer.weight, found[f"{prefix}mlp.{index}.weight"]) for index, layer in linear]
+def _two_body(theirs: dict[str, Tensor], model: Allegro) -> dict[str, Tensor]:
+    """The radial embedding."""
+    if model.config.radial_chemical_embed == "spline":
+        return {"two_body.coefficients.weight": theirs["radial_chemical_embed.spline.class_embed.weight"]}
+    embed = "radial_chemical_embed.type_embed."
+    return {
+        "two_body.frequencies": theirs["radial_chemical_embed.bessel_encode.bessel_weights"],
+        "two_body.centre_embed.weight": theirs[embed + "center_embed.weight"],
+        "two_body.neighbour_embed.weight": theirs[embed + "neighbor_embed.weight"],
+        "two_body.basis_linear.weight": theirs[embed + "basis_linear.mlp.0.weight"],
+    }
 
 
-def _by_order(weight: Tensor, n_before: int, u: int, orders: int) -> Tensor:
-    """Reorder columns that weight harmonics, (channel, order) in nequip, to (order, channel) as here."""
-    before, weights = weight[:, :n_before], weight[:, n_before:]
-    if weights.shape[1] == 0:
-        return before
-    weights = weights.reshape(-1, u, orders).transpose(1, 2).flatten(1)
-    return torch.cat((before, weights), dim=1)
+def _mlp(
+    theirs: dict[str, Tensor], their_name: str, model: Allegro, our_name: str, n_before: int | None = None
+) -> dict[str, Tensor]:
+    """Weights of a dense network.
+
+    nequip keeps those of a network without nonlinearity in a list of another name. n_before: when given, the last
+    layer's columns beyond these weigh harmonics, as (channel, order) in nequip and as (order, channel) here.
+    """
+    ours = [name for name, _ in model.named_parameters() if name.startswith(f"{our_name}.")]
+    if f"{their_name}.weights.0" in theirs:
+        found = {name: theirs[f"{their_name}.weights.{index}"] for index, name in enumerate(ours)}
+    else:
+        found = {name: theirs[their_name + name.removeprefix(our_name)] for name in ours}
+    last = found[ours[-1]]
+    if n_before is not None and last.shape == model.get_parameter(ours[-1]).shape:  # else it is refused by the caller
+        weights = last[:, n_before:].unflatten(1, (-1, model.config.l_max + 1)).transpose(1, 2).flatten(1)
+        found[ours[-1]] = torch.cat((last[:, :n_before], weights), dim=1)
+    return found

@@ -20,6 +20,8 @@ from torch.nn import Parameter
 class RaiseOrder(torch.nn.Module):
     """Spherical harmonics of order l from those of order l - 1: a Clebsch-Gordan product with the unit vector."""
 
+    table: Tensor
+
     def __init__(self, order: int, dtype: torch.dtype) -> None:
         super().__init__()
         probe = torch.tensor([0.36, 0.48, 0.8], dtype=torch.float64)  # any unit vector fixes the norm and the sign
@@ -85,6 +87,8 @@ class AtomOperator(torch.nn.Module):
 
     T[a, b] = Σ_{p, m} W[u, p] CG_p[a, m, b] A_i[u, m], with A_i the environment of the centre.
     """
+
+    table: Tensor
 
     def __init__(
         self,

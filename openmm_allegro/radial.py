@@ -33,7 +33,7 @@ def envelope(x: Tensor, power: int) -> Tensor:
 
 
 class BesselEmbedding(torch.nn.Module):
-    """Bessel functions of the length times an embedding of the two types; e3nn-free part of Allegro's input."""
+    """Bessel functions of the length times an embedding of the two types."""
 
     def __init__(self, config: AllegroConfig, dtype: torch.dtype) -> None:
         super().__init__()
@@ -56,6 +56,8 @@ class BesselEmbedding(torch.nn.Module):
 
 class SplineEmbedding(torch.nn.Module):
     """One trained spline for each ordered pair of types and each feature, zero with two derivatives at x = 1."""
+
+    lower: Tensor
 
     def __init__(self, config: AllegroConfig, dtype: torch.dtype) -> None:
         super().__init__()
@@ -84,6 +86,10 @@ class ZBLRepulsion(torch.nn.Module):
 
     Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids (1985), with LAMMPS's constants.
     """
+
+    charges: Tensor
+    weights: Tensor
+    decays: Tensor
 
     def __init__(self, config: AllegroConfig, dtype: torch.dtype) -> None:
         super().__init__()
