@@ -30,14 +30,16 @@ Minutes = Annotated[float, BeforeValidator(_as_minutes), Field(gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class LabelOptions(_Section):
     """Where a file keeps its labels, in which unit, and what counts as broken."""
 
     energy_key: str = "energy"
+    """Name of the total energy."""
     forces_key: str = "forces"
+    """Name of the forces."""
     stress_key: str = "stress"
     """Stress with ASE's sign [energy unit/Å³]: 3 x 3, or 6 values in Voigt order."""
     virial_key: str | None = None
@@ -56,6 +58,7 @@ class DataOptions(LabelOptions):
     train: Paths
     """Files to train on: extended XYZ (also .gz, .xz), npz, or what else ASE reads."""
     validation: Paths | None = None
+    """Files to validate on."""
     n_validation: Annotated[int, Field(gt=0)] | None = None
     """Hold back this many of the training frames, where no `validation` is given."""
     n_train: Annotated[int, Field(gt=0)] | None = None
@@ -63,6 +66,7 @@ class DataOptions(LabelOptions):
     split: Literal["random", "last"] = "random"
     """`last` holds back the end of the file, for frames that follow each other in time."""
     seed: int = 1
+    """Of the choice of frames."""
     isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train"] = "fit"
     """Energies of the free atoms: a table, a file, least squares, or the one-atom frames of `train`."""
 
@@ -77,8 +81,11 @@ class LossOptions(_Section):
     """Weights of the squared errors of energy [eV], forces [eV/Å] and stress [eV/Å³]."""
 
     energy: NotNegative = 1.0
+    """Weight of the energy error."""
     forces: NotNegative = 1.0
+    """Weight of the force error."""
     stress: NotNegative = 0.0
+    """Weight of the stress error."""
     per_atom_energy: bool = True
     """Divide the energy error by the number of atoms before it is squared."""
 
@@ -88,14 +95,19 @@ class OptimizerOptions(_Section):
 
     name: Literal["adam", "adamw"] = "adam"
     lr: Positive = 0.002
+    """Learning rate; the highest one, where it changes."""
     weight_decay: NotNegative = 0.0
+    """Pull of the weights towards zero."""
     amsgrad: bool = False
+    """Divide by the largest gradient seen instead of the recent ones."""
     schedule: Literal["plateau", "cosine", "constant"] = "cosine"
     """`cosine` falls over the run: over whichever of steps, epochs and time ends it first."""
     final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.001
     """Where `cosine` ends and below which `plateau` does not go, as a share of `lr`."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises to `lr`."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """What `plateau` multiplies the learning rate by."""
     plateau_patience: Annotated[int, Field(ge=0)] = 25
     """Validations without improvement before `plateau` lowers the learning rate."""
     gradient_clip: Positive | None = None
@@ -108,8 +120,11 @@ class RunOptions(_Section):
     """How long, on what, and in which precision."""
 
     batch_size: Annotated[int, Field(gt=0)] = 5
+    """Frames of one optimiser step."""
     max_epochs: Annotated[int, Field(gt=0)] | None = None
+    """Passes over the training frames."""
     max_steps: Annotated[int, Field(gt=0)] | None = None
+    """Optimiser steps."""
     max_time_minutes: Minutes | None = None
     """Minutes, or "hours:minutes"; the time before a `--resume` counts."""
     early_stopping_patience: Annotated[int, Field(gt=0)] | None = None
@@ -117,9 +132,13 @@ class RunOptions(_Section):
     validate_every: Annotated[int, Field(gt=0)] = 1
     """Epochs between validations."""
     precision: Literal["float32", "float64"] = "float32"
+    """Of the weights; energies are summed in float64 always."""
     seed: int = 1
+    """Of the first weights and of the order of the frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a CUDA device if there is one."""
     num_threads: Annotated[int, Field(gt=0)] | None = None
+    """CPU threads of torch; not given: as torch chooses."""
     start_from: Path | None = None
     """A model file whose weights and `[model]` section the run begins with (fine-tuning)."""
 

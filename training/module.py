@@ -39,7 +39,7 @@ class ErrorSums:
             )
             counts = new.new_tensor([n_frames, forces.numel()])
             new = torch.cat([new, counts])
-            self.sums = new if self.sums is None else self.sums + new
+            self.sums = new if self.sums is None else self.sums.to(new.device) + new
 
     def take(self) -> dict[str, float]:
         """Means over what was added since the last call: loss, and errors in meV/atom and meV/Å."""
@@ -106,6 +106,10 @@ class TrainingModule(lightning.LightningModule):
             amsgrad=options.amsgrad,
             fused=True,
         )
+
+    def on_fit_start(self) -> None:
+        """The weights are on their device now; the average joins them."""
+        self.average.average = [average.to(self.device) for average in self.average.average]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""

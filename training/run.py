@@ -1,16 +1,13 @@
 """One training run from a configuration to a folder with models, history and pictures."""
 
 import logging
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from pydantic import JsonValue
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.model import Allegro
@@ -21,6 +18,7 @@ from openmm_allegro.training.metrics import ErrorTable, error_table, predict_fra
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.pictures import draw_learning_curve, draw_parity
 from openmm_allegro.training.progress_bar import ProgressBar
+from openmm_allegro.training.provenance import check_same_run, provenance, shared_by_resumed_runs
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
 from openmm_allegro.training.statistics import (
     Statistics,
@@ -51,6 +49,14 @@ class TrainResult:
     validation: ErrorTable
     """Errors of the best model over the validation frames."""
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: paths as text, the errors as a table."""
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        return plain | {
+            "pictures": [str(path) for path in self.pictures],
+            "validation": self.validation.as_dict(),
+        }
+
 
 def train(
     config: TrainingConfig,
@@ -69,11 +75,11 @@ def train(
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
     model, batches, validation = _prepare(config, frames)
-    run_id = _run_id(config, frames)
+    run_id = shared_by_resumed_runs(config, frames)
     if resume:
-        _check_same_run(folder / RESUME_FILE, run_id)
+        check_same_run(folder / RESUME_FILE, run_id)
     module = TrainingModule(model, config, len(batches))
-    keeper = Keeper(folder, validation, _provenance(config, frames), run_id)
+    keeper = Keeper(folder, validation, provenance(config, frames), run_id)
     _make_folder(folder)
     _fit(module, batches, keeper, folder, resume, progress)
     if not module.history or module.history[-1]["step"] != module.steps:
@@ -124,43 +130,6 @@ def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, Shuffl
     validation_set = FrameDataset(frames.validation, names, cutoff, dtype, config.data.min_distance)
     size = config.run.batch_size
     return model, ShuffledBatches(train_set, size, config.run.seed), ShuffledBatches(validation_set, 4 * size, None)
-
-
-def _run_id(config: TrainingConfig, frames: FrameSets) -> dict[str, str]:
-    """What a resumed run must share with its beginning; its length and its device may change."""
-    dump = config.model_dump(mode="json")
-    run = {name: dump["run"][name] for name in ("batch_size", "validate_every", "precision", "seed")}
-    sections = {"model": dump["model"], "loss": dump["loss"], "optimizer": dump["optimizer"], "run": run}
-    options = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
-    return {name: repr(value) for name, value in options.items()} | {"the frames": frames.fingerprint()}
-
-
-def _check_same_run(path: Path, run_id: dict[str, str]) -> None:
-    try:
-        before = torch.load(path, map_location="cpu", weights_only=True)["run_id"]
-    except Exception as error:  # torch raises whatever the broken bytes lead it to
-        raise ValueError(f"cannot read `{path}`: {error}; start again in another folder") from error
-    for name in sorted({*before, *run_id}):
-        if before.get(name) != run_id.get(name):
-            was, now = ("others", "changed") if name == "the frames" else (before.get(name), run_id.get(name))
-            raise ValueError(
-                f"the run in `{path.parent}` was started with another `{name}` ({was}, now {now}); "
-                "undo the change to resume it, or start in another folder"
-            )
-
-
-def _provenance(config: TrainingConfig, frames: FrameSets) -> dict[str, JsonValue]:
-    """Where a model file comes from."""
-    return {
-        "program": f"openmm-allegro {version('openmm-allegro')}",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "config": config.toml_text,
-        "train_files": [path.name for path in config.data.train],
-        "n_train": len(frames.train),
-        "n_validation": len(frames.validation),
-        "frames_sha256": frames.fingerprint(),
-    }
 
 
 def _fit(
