@@ -1,5 +1,6 @@
 """What every analysis shares: reading files, blocks and errors, tables, pictures."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -123,6 +124,12 @@ def test_times_of_a_dcd_file_are_given(files):
     assert trajectory.unitcell_lengths == pytest.approx(2.0)
     with pytest.raises(ValueError, match="`run.dcd` holds no times; give .* `timestep_ps`"):
         load_trajectory(files / "run.dcd", files / "run.pdb")
+
+
+def test_reading_prints_nothing_to_standard_output(files, capfd):
+    load_trajectory(files / "run.dcd", files / "run.pdb", timestep_ps=1.0)
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["run.dcd", "run.xtc"])

@@ -1,5 +1,10 @@
 """Trajectory files to frames, and the checks and selections that every analysis shares."""
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mdtraj
@@ -29,7 +34,8 @@ def load_trajectory(
         raise ValueError(f"`timestep_ps` is {timestep_ps}; the time between frames must be positive")
     topology = mdtraj.load_topology(str(topology_path))
     try:
-        trajectory = mdtraj.load(str(trajectory_path), top=topology)
+        with _stdout_to_stderr():
+            trajectory = mdtraj.load(str(trajectory_path), top=topology)
     except ValueError as error:
         if "same atoms" not in str(error):
             raise
@@ -46,6 +52,20 @@ def load_trajectory(
             f"at {trajectory.time[-1] if trajectory.n_frames else 0.0} ps"
         )
     return trajectory if len(kept) == trajectory.n_frames else trajectory[kept]
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep what mdtraj's DCD reader prints from C away from standard output, where a program may expect JSON."""
+    sys.stdout.flush()
+    libc, stdout = ctypes.CDLL(None), os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def element_symbols(topology: mdtraj.Topology) -> np.ndarray:
