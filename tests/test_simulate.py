@@ -1,0 +1,300 @@
+"""Simulations: what they write, that they go on after any stop, and what they refuse."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from contextlib import contextmanager
+
+import numpy as np
+import openmm
+import pytest
+from openmm import app
+from simulations import SPEED, assert_same_run, read_frames, read_log, small_run, write_inputs
+
+from openmm_allegro import restart
+from openmm_allegro.simulate import resume_config, simulate
+from openmm_allegro.simulate_config import SimulateConfig, load_config
+
+# mdtraj's reader of DCD files, used to look at them
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
+
+RUN = "from openmm_allegro.cli import entry_point; import torch; torch.set_num_threads(1); entry_point()"
+CHECKPOINT_FILES = (restart.CHECKPOINT, restart.STATE)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def whole_run(inputs, tmp_path_factory):
+    """Forty steps without interruption."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return simulate(small_run(inputs, 40), folder)
+
+
+def test_a_run_leaves_trajectory_log_structures_and_options(inputs, whole_run):
+    folder = whole_run.output_dir
+    assert {path.name for path in folder.iterdir()} == {
+        "trajectory.dcd",
+        "log.csv",
+        "start.pdb",
+        "final.pdb",
+        "checkpoint.chk",
+        "state.xml",
+        "system.xml",
+        "simulation.toml",
+    }
+    assert load_config(folder / "simulation.toml", {}) == small_run(inputs, 40)
+    assert read_frames(folder).n_frames == 8
+    assert (whole_run.steps, whole_run.steps_now, whole_run.n_atoms, whole_run.ensemble) == (40, 40, 24, "NVT")
+    assert whole_run.time_ps == pytest.approx(0.02)
+    assert whole_run.ns_per_day is not None
+    assert whole_run.ns_per_day > 0
+    final = app.PDBFile(str(whole_run.final_structure)).getPositions(asNumpy=True)._value
+    np.testing.assert_allclose(final, read_frames(folder).xyz[-1], atol=6e-5)  # a PDB file has 0.001 Å
+
+
+def test_the_log_has_its_columns_and_agrees_with_itself(whole_run):
+    log = read_log(whole_run.output_dir)
+    assert list(log) == [
+        '"Step"',
+        '"Time (ps)"',
+        '"Potential Energy (kJ/mole)"',
+        '"Kinetic Energy (kJ/mole)"',
+        '"Total Energy (kJ/mole)"',
+        '"Temperature (K)"',
+        '"Box Volume (nm^3)"',
+        '"Density (g/mL)"',
+        SPEED,
+    ]
+    assert log['"Step"'] == ["5", "10", "15", "20", "25", "30", "35", "40"]
+    kinetic, temperature = (np.float64(log[name]) for name in ('"Kinetic Energy (kJ/mole)"', '"Temperature (K)"'))
+    gas_constant, freedoms = 8.314462618e-3, 3 * 24 - 3  # the centre of mass is held
+    np.testing.assert_allclose(temperature, 2 * kinetic / (freedoms * gas_constant), rtol=1e-6)
+    assert float(log['"Density (g/mL)"'][0]) == pytest.approx(0.997, abs=1e-3)  # that of the box as built
+
+
+def test_the_system_written_is_the_system_that_was_run(whole_run):
+    system = openmm.XmlSerializer.deserialize((whole_run.output_dir / "system.xml").read_text())
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    state = openmm.XmlSerializer.deserialize((whole_run.output_dir / "state.xml").read_text())
+    context.setState(state)
+    energy = context.getState(energy=True).getPotentialEnergy()._value
+    logged = float(read_log(whole_run.output_dir)['"Potential Energy (kJ/mole)"'][-1])
+    assert energy == pytest.approx(logged, rel=1e-6)  # float32 sums
+
+
+def test_without_friction_the_energy_is_conserved(inputs, tmp_path):
+    result = simulate(small_run(inputs, 60, friction_per_ps=0, timestep_fs=0.1), tmp_path / "run")
+    assert result.ensemble == "NVE"
+    log = read_log(tmp_path / "run")
+    total, kinetic = (np.float64(log[f'"{name} Energy (kJ/mole)"']) for name in ("Total", "Kinetic"))
+    assert np.ptp(total) < 0.03 * np.ptp(kinetic)
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "xtc"])
+def test_a_run_killed_after_its_checkpoint_goes_on_to_the_same_end(inputs, whole_run, tmp_path, suffix):
+    folder, kept = tmp_path / "run", tmp_path / "kept"
+    simulate(small_run(inputs, 21, trajectory_format=suffix), folder)
+    kept.mkdir()
+    for name in CHECKPOINT_FILES:
+        shutil.copy(folder / name, kept)
+    simulate(small_run(inputs, 33, trajectory_format=suffix), folder, resume=True)
+    for name in CHECKPOINT_FILES:  # as if killed here: frames and lines are there beyond the checkpoint, one torn
+        shutil.copy(kept / name, folder)
+    for name in (f"trajectory.{suffix}", "log.csv"):
+        with (folder / name).open("ab") as file:
+            file.write(b"35,0.01")
+    result = simulate(small_run(inputs, 40, trajectory_format=suffix), folder, resume=True)
+    assert (result.steps, result.steps_now) == (40, 19)
+    reference = whole_run.output_dir
+    if suffix == "xtc":
+        reference = tmp_path / "reference"
+        simulate(small_run(inputs, 40, trajectory_format="xtc"), reference)
+    assert_same_run(folder, reference, suffix)
+
+
+def test_a_process_killed_at_any_moment_goes_on_to_the_same_end(inputs, tmp_path):
+    folder = tmp_path / "run"
+    options = small_run(inputs, 100_000, report_every=2)
+    (tmp_path / "run.toml").write_text(options.to_toml())
+    arguments = ["simulate", str(tmp_path / "run.toml"), "--output", str(folder)]
+    process = subprocess.Popen([sys.executable, "-c", RUN, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    while process.poll() is None and not (restart.saved_step(folder) or 0) > 10:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    steps = restart.saved_step(folder) + 10
+    simulate(options.model_copy(update={"steps": steps}), folder, resume=True)
+    simulate(options.model_copy(update={"steps": steps}), tmp_path / "whole")
+    assert_same_run(folder, tmp_path / "whole")
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(inputs, tmp_path):
+    config = small_run(inputs, 10)
+    (tmp_path / "simulation.toml").write_text(config.to_toml())
+    assert simulate(config, tmp_path, resume=True).steps_now == 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint(inputs, tmp_path, number):
+    folder = tmp_path / "run"
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match="stopped at step .*`--resume` goes on from there"):
+        simulate(small_run(inputs, 100_000, checkpoint_every=100_000), folder)
+    timer.join()
+    step = restart.saved_step(folder)
+    assert step > 0
+    assert simulate(small_run(inputs, step + 5), folder, resume=True).steps_now == 5
+
+
+def test_a_finished_run_can_be_made_longer_and_need_not_be(inputs, tmp_path):
+    folder = tmp_path / "run"
+    simulate(small_run(inputs, 10), folder)
+    again = simulate(small_run(inputs, 10), folder, resume=True)
+    assert (again.steps_now, again.ns_per_day) == (0, None)
+    assert simulate(small_run(inputs, 15), folder, resume=True).steps_now == 5
+    assert read_frames(folder).n_frames == 3
+
+
+def test_the_state_serves_where_the_checkpoint_does_not_fit(inputs, tmp_path):
+    folder = tmp_path / "run"
+    simulate(small_run(inputs, 10), folder)
+    (folder / restart.CHECKPOINT).write_bytes(b"of another machine")
+    with pytest.warns(UserWarning, match="the checkpoint cannot be read here .* goes on from .*state.xml"):
+        simulate(small_run(inputs, 20), folder, resume=True)
+    assert read_log(folder)['"Step"'] == ["5", "10", "15", "20"]
+
+
+def test_a_barostat_changes_the_box_of_frames_and_log(inputs, tmp_path):
+    simulate(small_run(inputs, 20, pressure_bar=1e4, barostat_every=1), tmp_path / "run")
+    volumes = np.float64(read_log(tmp_path / "run")['"Box Volume (nm^3)"'])
+    assert len(set(volumes)) > 1
+    np.testing.assert_allclose(read_frames(tmp_path / "run").unitcell_volumes, volumes, rtol=1e-5)  # float32 lengths
+
+
+def test_hydrogen_mass_changes_masses_and_not_the_density(inputs, whole_run, tmp_path):
+    simulate(small_run(inputs, 5, hydrogen_mass_amu=3), tmp_path / "run")
+    particles = ElementTree.parse(tmp_path / "run" / "system.xml").iter("Particle")
+    masses = sorted({float(particle.get("mass")) for particle in particles})
+    assert masses == pytest.approx([3, 15.99943])
+    density = '"Density (g/mL)"'
+    assert read_log(tmp_path / "run")[density][0] == read_log(whole_run.output_dir)[density][0]
+
+
+def test_a_run_that_blows_up_is_told_with_the_last_good_checkpoint(inputs, tmp_path):
+    config = small_run(inputs, 60, timestep_fs=30, temperature_k=3000, minimize_iterations=100)
+    with pytest.raises(FloatingPointError, match="blew up near step .*the last good checkpoint is that of step 0; try"):
+        simulate(config, tmp_path / "run")
+
+
+@contextmanager
+def full_disk(at_bytes):
+    """Files cannot grow beyond this size; the error differs from that of a full disk in its number only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_leaves_the_last_good_checkpoint(inputs, tmp_path):
+    folder = tmp_path / "run"
+    config = small_run(inputs, 105, report_every=1)
+    expected = "could not be written at step .*the last good checkpoint is that of step .*`--resume`"
+    with full_disk(30_000), pytest.raises(OSError, match=expected):
+        simulate(config, folder)
+    assert restart.saved_step(folder) >= 70  # 81 frames fit
+    simulate(config, folder, resume=True)
+    assert read_frames(folder).n_frames == 105
+    assert read_log(folder)['"Step"'] == [str(step) for step in range(1, 106)]
+
+
+def test_an_existing_run_is_never_overwritten(inputs, whole_run):
+    before = (whole_run.output_dir / "log.csv").read_text()
+    with pytest.raises(FileExistsError, match="already has `trajectory.dcd` of another run; choose a new folder"):
+        simulate(small_run(inputs, 40), whole_run.output_dir)
+    assert (whole_run.output_dir / "log.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"temperature_k": 310}, "`temperature_k` is 310.0, but the run in .* was started with 300.0"),
+        ({"pressure_bar": 1}, "`pressure_bar` is 1.0, but .* was started with not set"),
+        ({"steps": 30}, "is at step 40 already, beyond the 30 asked for"),
+    ],
+)
+def test_another_simulation_is_not_resumed(inputs, whole_run, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        simulate(small_run(inputs, **({"steps": 40} | options)), whole_run.output_dir, resume=True)
+
+
+def test_nothing_to_resume_is_said(inputs, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no run to resume"):
+        simulate(small_run(inputs, 5), tmp_path / "none", resume=True)
+
+
+def test_files_that_were_changed_are_not_continued(inputs, tmp_path):
+    simulate(small_run(inputs, 20), tmp_path / "run")
+    (tmp_path / "run" / "log.csv").write_text("#\n5\n")
+    with pytest.raises(ValueError, match="log.csv` has 1 lines, but the checkpoint beside it was written after 4"):
+        simulate(small_run(inputs, 30), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"steps": 5, "duration_ps": 1}, "either `steps` or `duration_ps`"),
+        ({"duration_ps": 1e-5}, "`duration_ps` is 1e-05, shorter than one step"),
+        ({"steps": 5, "pressure_bar": 1, "friction_per_ps": 0}, "`pressure_bar` needs a thermostat"),
+        ({"steps": 5, "replicate": [1, 0, 1]}, r"`replicate` is \[1, 0, 1\]"),
+        ({"steps": 5, "temperture_k": 1}, "unknown option `temperture_k`; did you mean `temperature_k`"),
+        ({"steps": 5, "temperature_k": -1}, "option `temperature_k` is -1"),
+        ({"steps": 5, "platform": "GPU"}, "option `platform` is 'GPU'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load_config(None, {"model": "m", "structure": "s"} | options)
+
+
+def test_flags_go_before_the_file_whose_paths_are_its_own(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('model = "m.safetensors"\nstructure = "/s.pdb"\nduration_ps = 2\ntemperature_k = 350\n')
+    config = load_config(path, {"steps": 3, "seed": None})
+    assert config == SimulateConfig(
+        model=tmp_path / "m.safetensors", structure="/s.pdb", steps=3, temperature_k=350, seed=1
+    )
+    assert load_config(path, {}).n_steps == 4000
+
+
+def test_resuming_needs_no_options(inputs, whole_run):
+    assert resume_config(whole_run.output_dir, None, {"steps": 50}) == small_run(inputs, 50)
+
+
+def test_pressure_without_a_box_is_refused(inputs, tmp_path):
+    (tmp_path / "water.xyz").write_text("3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    with pytest.raises(ValueError, match=r"`pressure_bar` is set, but .*water.xyz` has no periodic box"):
+        simulate(small_run(inputs, 5, structure=tmp_path / "water.xyz", pressure_bar=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_molecule_without_a_box_is_simulated(inputs, tmp_path):
+    (tmp_path / "water.xyz").write_text("3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    config = small_run(inputs, 10, structure=tmp_path / "water.xyz", trajectory_format="xtc")
+    simulate(config, tmp_path / "run")
+    simulate(config.model_copy(update={"steps": 20}), tmp_path / "run", resume=True)  # xtc keeps 3 atoms as floats
+    assert read_frames(tmp_path / "run", "xtc").n_frames == 4
+    assert '"Density (g/mL)"' not in read_log(tmp_path / "run")
