@@ -113,15 +113,16 @@ class Allegro(torch.nn.Module):
 
         first = self.first_tensors(scalars)
         latent = self.first_latent(scalars)
-        features: list[Tensor] = [latent[:, :, : self.n_scalars]]
+        scalars, weights = torch.split(latent, [self.n_scalars, latent.shape[2] - self.n_scalars], 2)
+        features: list[Tensor] = [scalars]
         matrices: list[Tensor] = []
         for operator, mlp in zip(self.operators, self.latents, strict=True):
-            weights = latent[:, :, self.n_scalars :]
             environment = sum_environment(harmonics, weights, self.n_channels) * norm.unsqueeze(2)
             matrices.append(operator(environment))
             readers = telescope(matrices)
             latent = mlp(torch.cat(features + [read_scalars(harmonics, first, readers, self.n_channels)], dim=2))
-            features.append(latent[:, :, : self.n_scalars])
+            scalars, weights = torch.split(latent, [self.n_scalars, latent.shape[2] - self.n_scalars], 2)
+            features.append(scalars)
 
         learnt = self.readout(torch.cat(features, dim=2)).sum(1) * (norm / math.sqrt(2.0))
         energies = self.shifts[centre_types] + self.scales[centre_types] * learnt.squeeze(1).to(torch.float64)

@@ -63,8 +63,7 @@ def sum_environment(harmonics: list[Tensor], weights: Tensor, n_channels: int) -
     harmonics: each order (n, k, 2l + 1); weights: (n, k, orders·u), order by order. Returns (n, m, u).
     """
     parts: list[Tensor] = []
-    for order, harmonic in enumerate(harmonics):
-        weight = weights.narrow(2, order * n_channels, n_channels)
+    for harmonic, weight in zip(harmonics, torch.split(weights, n_channels, 2)):  # noqa: B905 (TorchScript)
         parts.append(torch.bmm(harmonic.transpose(1, 2), weight))
     return torch.cat(parts, dim=1)
 
@@ -75,10 +74,11 @@ def read_scalars(harmonics: list[Tensor], first: Tensor, readers: Tensor, n_chan
     harmonics: each order (n, k, 2l + 1); first: the weights c (n, k, orders·u), order by order;
     readers: g (n, m, u). Returns (n, k, u).
     """
-    scalars = torch.zeros_like(first[:, :, :n_channels])
-    for order, harmonic in enumerate(harmonics):
-        weight = first.narrow(2, order * n_channels, n_channels)
-        scalars = scalars + weight * torch.bmm(harmonic, readers.narrow(1, order * order, 2 * order + 1))
+    weights = torch.split(first, n_channels, 2)
+    scalars = weights[0] * readers[:, :1]  # Y_00 is 1
+    for order in range(1, len(harmonics)):
+        reader = readers.narrow(1, order * order, 2 * order + 1)
+        scalars = torch.addcmul(scalars, weights[order], torch.bmm(harmonics[order], reader))
     return scalars
 
 
@@ -113,7 +113,7 @@ class AtomOperator(torch.nn.Module):
         """environment: A (n, m, u). Returns T (u, n, a, b)."""
         contraction = torch.matmul(self.weight, self.table).view(self.weight.shape[0], self.dim_environment, -1)
         contraction = contraction.expand(self.n_channels, -1, -1)  # (u, m, a·b)
-        matrices = torch.bmm(environment.permute(2, 0, 1), contraction)
+        matrices = torch.bmm(environment.permute(2, 0, 1).contiguous(), contraction)  # strided, bmm would loop
         return matrices.view(self.n_channels, environment.shape[0], -1, self.dim_out)
 
 
