@@ -125,7 +125,7 @@ def telescope(matrices: list[Tensor]) -> Tensor:
     reader = matrices[-1][:, :, :, 0]
     for layer in range(len(matrices) - 2, -1, -1):
         reader = (matrices[layer] * reader.unsqueeze(2)).sum(3)
-    return reader.permute(1, 2, 0)
+    return reader.permute(1, 2, 0).contiguous()
 
 
 def track_irreps(l_max: int, parity: bool, n_layers: int) -> list[list[o3.Irrep]]:
