@@ -18,7 +18,6 @@ import typer
 from pydantic import BaseModel
 
 from openmm_allegro.simulate_config import SimulateConfig
-from openmm_allegro.training.config import LabelOptions
 
 app = typer.Typer(
     name="openmm-allegro",
@@ -123,14 +122,17 @@ def train(
 
 
 @app.command()
-@options_from(LabelOptions)
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     data: Annotated[Path, typer.Argument(help="Labelled frames: extended XYZ, npz, or what else ASE reads.")],
     batch_size: Annotated[int, typer.Option(help="Frames evaluated at once.", min=1)] = 10,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    energy_key: Annotated[str | None, typer.Option(help="What the file calls the energy.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="What the file calls the forces.")] = None,
+    stress_key: Annotated[str | None, typer.Option(help="What the file calls the stress.")] = None,
+    virial_key: Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")] = None,
+    units: Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol or kJ/mol.")] = None,
     as_json: AsJson = False,
-    **labels: object,
 ) -> None:
     """Errors of a model over labelled frames.
 
@@ -138,11 +140,19 @@ def evaluate(
     Example:
       openmm-allegro evaluate water/best.safetensors test.extxyz
     """  # noqa: D301
+    labels = {
+        "energy_key": energy_key,
+        "forces_key": forces_key,
+        "stress_key": stress_key,
+        "virial_key": virial_key,
+        "units": units,
+    }
     with _answer(as_json) as answer:
         from openmm_allegro.options import checked
+        from openmm_allegro.training.config import LabelOptions
         from openmm_allegro.training.metrics import evaluate_file
 
-        options = checked(_given(labels), LabelOptions)
+        options = checked({name: value for name, value in labels.items() if value is not None}, LabelOptions)
         answer(evaluate_file(model, data, options=options, batch_size=batch_size, device=device).as_dict())
 
 
@@ -250,10 +260,6 @@ def info(
         answer(read_metadata(model))
 
 
-def _given(flags: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in flags.items() if value is not None}
-
-
 @contextlib.contextmanager
 def _answer(as_json: bool) -> Iterator[Callable[[Mapping[str, object]], None]]:
     """A function that keeps the answer, printed at the end; what libraries print meanwhile goes to standard error."""
@@ -298,12 +304,13 @@ def _lines(value: object, indent: str = "") -> Iterator[str]:
     if not isinstance(value, dict):
         yield f"{indent}{value}"
         return
-    width = max((len(name) for name, each in value.items() if not isinstance(each, dict)), default=0)
-    for name, each in value.items():
+    shown_here = {name: each for name, each in value.items() if each is not None and each != {}}
+    width = max((len(name) for name, each in shown_here.items() if not isinstance(each, dict)), default=0)
+    for name, each in shown_here.items():
         if isinstance(each, dict):
             yield f"{indent}{name}"
             yield from _lines(each, indent + "  ")
-        elif each is not None:
+        else:
             shown = ", ".join(map(str, each)) if isinstance(each, list) else each
             yield f"{indent}{name:<{width}}  {f'{shown:.6g}' if isinstance(shown, float) else shown}"
 

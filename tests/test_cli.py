@@ -1,0 +1,219 @@
+"""The command line: help without heavy imports, JSON and nothing else, one line for a mistake."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from simulations import small_run, write_inputs
+from training_toys import write_toy_run, write_toy_set
+
+from openmm_allegro.cli import main
+from openmm_allegro.simulate_config import SimulateConfig
+
+# mdtraj's reader of DCD files; what Lightning would rather see
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning"),
+]
+VERBS = ("train", "evaluate", "export", "simulate", "analyze", "info")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def finished_run(inputs):
+    """Folder of twenty steps made by the command line."""
+    (inputs / "run.toml").write_text(small_run(inputs, 20).to_toml())
+    assert main(["simulate", str(inputs / "run.toml"), "--output", str(inputs / "run")]) == 0
+    return inputs / "run"
+
+
+def printed_json(capfd, *words):
+    """The object that a verb prints; nothing else may stand on standard output, C code's words included."""
+    capfd.readouterr()
+    status = main([*map(str, words), "--json"])
+    printed = capfd.readouterr()
+    assert status == 0, printed.err
+    return json.loads(printed.out)
+
+
+def complaint(capfd, *words):
+    """The one line about a mistake."""
+    capfd.readouterr()
+    assert main([*map(str, words)]) == 1
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("openmm-allegro: ")
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_help_and_import_load_neither_torch_nor_openmm(words):
+    program = (
+        "import sys, openmm_allegro\nfrom openmm_allegro.cli import main\n"
+        f"assert main({words}) == 0\n"
+        "print([name for name in ('torch', 'openmm', 'mdtraj', 'lightning', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_shows_an_example_and_its_defaults(capfd, verb):
+    assert main([verb, "--help"]) == 0
+    shown = capfd.readouterr().out
+    assert f"openmm-allegro {verb} " in shown.split("Example")[1]
+    if verb != "info":
+        assert "[default: " in shown
+
+
+def test_without_words_the_help_is_shown(capfd):
+    assert main([]) == 0
+    shown = capfd.readouterr().out
+    assert all(verb in shown for verb in VERBS)
+
+
+def test_every_option_of_a_simulation_is_a_flag_with_its_default(capfd):
+    main(["simulate", "--help"])
+    shown = " ".join(capfd.readouterr().out.split())
+    for name, field in SimulateConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in shown
+        if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
+            assert f"[default: {field.default}]" in shown
+
+
+def test_simulate_prints_what_it_made(capfd, inputs, tmp_path):
+    words = [
+        "--steps",
+        10,
+        "--temperature-k",
+        350,
+        "--replicate",
+        1,
+        1,
+        2,
+        "--no-minimize",
+        "--output",
+        tmp_path / "run",
+    ]
+    (inputs / "short.toml").write_text(small_run(inputs, 20).to_toml())
+    made = printed_json(capfd, "simulate", inputs / "short.toml", *words, "--output", tmp_path / "run")
+    assert (made["steps"], made["n_atoms"], made["ensemble"]) == (10, 48, "NVT")
+    assert made["ns_per_day"] > 0
+    for name in ("trajectory", "log", "final_structure", "checkpoint"):
+        assert (tmp_path / "run" / made[name].rpartition("/")[2]).is_file()
+    text = (tmp_path / "run" / "simulation.toml").read_text()
+    assert "temperature_k = 350.0\n" in text
+    assert "minimize = false\n" in text
+
+
+def test_resume_goes_on_without_options(capfd, inputs, tmp_path):
+    (inputs / "short.toml").write_text(small_run(inputs, 10).to_toml())
+    printed_json(capfd, "simulate", inputs / "short.toml", "--output", tmp_path / "run")
+    made = printed_json(capfd, "simulate", "--resume", "--steps", 15, "--output", tmp_path / "run")
+    assert (made["steps"], made["steps_now"]) == (15, 5)
+
+
+def test_a_reader_is_told_figures_by_name(capfd, finished_run):
+    capfd.readouterr()
+    assert main(["info", str(finished_run.parent / "model.safetensors")]) == 0
+    lines = [line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines()]
+    assert ["type_names", "H, O"] in lines
+    assert ["r_max", "4"] in lines
+
+
+def test_info_prints_the_metadata(capfd, inputs):
+    metadata = printed_json(capfd, "info", inputs / "model.safetensors")
+    assert metadata["config"]["type_names"] == ["H", "O"]
+    assert metadata["units"] == {"length": "angstrom", "energy": "eV"}
+
+
+def test_analyze_prints_figures_though_its_reader_prints_too(capfd, finished_run, tmp_path):
+    words = [
+        finished_run / "trajectory.dcd",
+        finished_run / "start.pdb",
+        "--timestep-ps",
+        0.0025,
+        "--what",
+        "rdf,density",
+    ]
+    figures = printed_json(capfd, "analyze", *words, "--output", tmp_path)
+    assert figures["n_frames"] == 4
+    assert figures["density"]["mean_g_per_cm3"] == pytest.approx(0.997, abs=1e-3)
+
+
+def test_evaluate_prints_errors(capfd, inputs, tmp_path):
+    data = write_toy_set(tmp_path / "toy.xyz", count=3)
+    errors = printed_json(capfd, "evaluate", inputs / "model.safetensors", data, "--device", "cpu")
+    assert errors["n_frames"] == 3
+    assert errors["forces_mae_mev_per_angstrom"] > 0
+    said = complaint(capfd, "evaluate", inputs / "model.safetensors", data, "--units", "Ry")
+    assert "option `units` is 'Ry'" in said
+
+
+def test_train_prints_models_and_errors(capfd, tmp_path):
+    config = write_toy_run(tmp_path, "max_epochs = 2", count=8)
+    made = printed_json(capfd, "train", config, "--output", tmp_path / "out", "--no-pictures")
+    assert (tmp_path / "out" / made["best_model"].rpartition("/")[2]).is_file()
+    assert made["validation"]["n_frames"] == 4
+
+
+def test_export_writes_torchscript_that_gives_the_energy(capfd, inputs, finished_run, tmp_path):
+    import openmm
+    import torch
+    import vesin_torch  # noqa: F401  (the operators of the neighbour list)
+
+    made = printed_json(
+        capfd, "export", inputs / "model.safetensors", finished_run / "start.pdb", "--output", tmp_path / "f.pt"
+    )
+    assert (made["n_atoms"], made["periodic"]) == (24, True)
+    structure = openmm.app.PDBFile(str(finished_run / "start.pdb"))
+    positions = torch.tensor(structure.getPositions(asNumpy=True)._value)
+    box = torch.tensor([list(vector) for vector in structure.topology.getPeriodicBoxVectors()._value])
+    energy, _ = torch.jit.load(tmp_path / "f.pt")(positions, box)
+    system = openmm.XmlSerializer.deserialize((finished_run / "system.xml").read_text())
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context.setPositions(structure.positions)
+    expected = context.getState(energy=True).getPotentialEnergy()._value
+    assert energy.item() == pytest.approx(expected, rel=1e-6)  # float32 network
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["simulate", "--temperture-k", "300"], "No such option: --temperture-k"),
+        (["simulate", "--steps", "5"], "option `model` is missing; option `structure` is missing"),
+        (["simulate", "--temperature-k", "hot"], "Invalid value for '--temperature-k'"),
+        (["simulate", "none.toml"], "there is no file `none.toml`"),
+        (["simulate", "--resume", "--output", "none"], "there is no run to resume in `none`"),
+        (["info", "none.safetensors"], "there is no model file none.safetensors"),
+        (["train", "none.toml"], "none.toml"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_1(capfd, monkeypatch, tmp_path, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert sentence in complaint(capfd, *words)
+
+
+def test_an_unknown_option_in_a_file_is_told_with_the_nearest(capfd, tmp_path):
+    (tmp_path / "run.toml").write_text('model = "m"\nstructure = "s"\nsteps = 1\ntemperture_k = 3\n')
+    said = complaint(capfd, "simulate", tmp_path / "run.toml")
+    assert "unknown option `temperture_k`; did you mean `temperature_k`? known options: model, structure" in said
+
+
+def test_an_existing_run_is_refused_in_one_line(capfd, finished_run):
+    said = complaint(capfd, "simulate", finished_run.parent / "run.toml", "--output", finished_run)
+    assert "already has `trajectory.dcd` of another run" in said
+
+
+def test_traceback_shows_the_rest(capfd):
+    assert main(["info", "none.safetensors", "--traceback"]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith("openmm-allegro: there is no model file none.safetensors\n")
