@@ -21,8 +21,10 @@ def direct_energies(model: Allegro, edge_vectors: Tensor, centre_types: Tensor, 
     cutoffs = torch.tensor(config.pair_cutoffs(), dtype=model.dtype)
     x = r / cutoffs[centre_types[:, None], neighbour_types]
     harmonics = {
-        o3.Irrep(l, (-1) ** l): o3.spherical_harmonics(l, edge_vectors, normalize=True, normalization="component")
-        for l in range(config.l_max + 1)
+        o3.Irrep(order, (-1) ** order): o3.spherical_harmonics(
+            order, edge_vectors, normalize=True, normalization="component"
+        )
+        for order in range(config.l_max + 1)
     }
     scalars = model.two_body_mlp(model.two_body(x, centre_types, neighbour_types))
     features = weigh(harmonics, model.first_tensors(scalars), u)
@@ -53,7 +55,7 @@ def allowed_irreps(l_max: int, parity: bool, last: bool) -> list[o3.Irrep]:
     if last:
         return [o3.Irrep("0e")]
     parities = (1, -1) if parity else (None,)
-    return [o3.Irrep(l, p or (-1) ** l) for l in range(l_max + 1) for p in parities]
+    return [o3.Irrep(order, p or (-1) ** order) for order in range(l_max + 1) for p in parities]
 
 
 def reaches_scalar(ir: o3.Irrep, environment: list[o3.Irrep], wanted: list[list[o3.Irrep]]) -> bool:

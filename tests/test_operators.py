@@ -30,7 +30,7 @@ def test_only_irreps_that_reach_a_scalar_are_kept():
 
 def test_every_path_is_equivariant():
     torch.manual_seed(1)
-    irreps = [o3.Irrep(l, (-1) ** l) for l in range(3)]
+    irreps = [o3.Irrep(order, (-1) ** order) for order in range(3)]
     table = path_table(irreps, irreps, irreps)
     turn = o3.Irreps(irreps).D_from_matrix(o3.rand_matrix(dtype=torch.float64))
     turned = torch.einsum("pmab,mM,aA,bB->pMAB", table, turn, turn, turn)

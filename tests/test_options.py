@@ -29,9 +29,7 @@ class Outer(BaseModel):
 
 def test_a_file_becomes_the_object_it_describes(tmp_path):
     (tmp_path / "options.toml").write_text("temperature_k = 300\n[loss]\nenergy_weight = 2\n")
-    assert read_toml(tmp_path / "options.toml", Outer) == Outer(
-        temperature_k=300, loss=Inner(energy_weight=2)
-    )
+    assert read_toml(tmp_path / "options.toml", Outer) == Outer(temperature_k=300, loss=Inner(energy_weight=2))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 from openmm import app, unit
+
 from openmm_allegro.systems.structures import from_ase, read_structure, replicate
 from openmm_allegro.systems.water import water_box
 
