@@ -23,9 +23,6 @@ class ProgressBar(Callback):
         self.console = console or Console(stderr=True)
         self.looked = 0.0
         self.line_written = time.monotonic()
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Draw the bar."""
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -37,6 +34,9 @@ class ProgressBar(Callback):
             auto_refresh=False,
             disable=not self.console.is_terminal,
         )
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Draw the bar."""
         self.task = self.bar.add_task("training", total=1.0, left="", errors="")
         self.bar.start()
 
