@@ -94,7 +94,7 @@ class OptimizerOptions(_Section):
     """How the weights move: Adam, its learning rate over the run, and the average that is kept."""
 
     name: Literal["adam", "adamw"] = "adam"
-    lr: Positive = 0.005
+    lr: Positive = 0.01
     """Learning rate; the highest one, where it changes."""
     weight_decay: NotNegative = 0.0
     """Pull of the weights towards zero."""
