@@ -43,7 +43,7 @@ def read_metadata(path: str | Path) -> dict[str, JsonValue]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no model file {path}")
     with Path(path).open("rb") as file:
-        start = file.read(8)
+        start = file.read(9)
         return _metadata(start + file.read(_header_length(start, str(path))), str(path))
 
 
@@ -90,21 +90,21 @@ def write_whole(path: str | Path, content: bytes) -> None:
 
 
 def _header_length(start: bytes, source: str) -> int:
-    """Length of the JSON header, from the first eight bytes of a safetensors file."""
+    """Length of the JSON header, from the first bytes of a safetensors file: eight for the length, then a brace."""
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length <= LONGEST_HEADER:
+        return length
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise ValueError(
             f"{source} is a pickle or a zip archive (a PyTorch file?), which may run code when opened; this package "
             "opens its own `.safetensors` models, written by `openmm-allegro train`"
         )
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > LONGEST_HEADER:
-        raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
-    return length
+    raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
 
 
 def _metadata(content: bytes, source: str) -> dict[str, JsonValue]:
     """The metadata in the content of a model file, checked."""
-    header = content[8 : 8 + _header_length(content[:8], source)]
+    header = content[8 : 8 + _header_length(content[:9], source)]
     try:
         text = json.loads(header).get("__metadata__", {}).get(METADATA_KEY)
     except (ValueError, AttributeError) as error:

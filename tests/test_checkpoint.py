@@ -29,6 +29,16 @@ def test_a_model_can_be_read_in_another_precision(tmp_path):
     assert load_model(tmp_path / "model.safetensors", torch.float64).readout[0].weight.dtype == torch.float64
 
 
+def test_a_model_is_read_whatever_the_length_of_its_header(tmp_path):
+    """One length in 32 begins with the byte of a pickle."""
+    first_bytes = set()
+    for padding in range(0, 256, 8):
+        save_model(small_model(torch.float32), tmp_path / "model.safetensors", {"padding": "x" * padding})
+        first_bytes.add((tmp_path / "model.safetensors").read_bytes()[0])
+        assert read_metadata(tmp_path / "model.safetensors")["provenance"] == {"padding": "x" * padding}
+    assert 0x80 in first_bytes
+
+
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no model file .*nowhere.safetensors"):
         load_model(tmp_path / "nowhere.safetensors")
