@@ -12,6 +12,7 @@
 import argparse
 from pathlib import Path
 
+import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: else TorchForce is not found)
 from report import compare, draw_report
 from rich.console import Console
 

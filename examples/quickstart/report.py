@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 from rich.table import Table
 
 from openmm_allegro.analysis.energy import EnergyDrift, energy_drift, read_log
@@ -50,7 +51,7 @@ class Comparison:
         table.add_row("diffusion of O", *diffusion, "cm²/s")
         table.add_row("temperature", f"{self.temperature_k:.1f}", "350 (set)", "K")
         drift, error = self.drift.drift_mev_per_atom_per_ns / 1000, self.drift.drift_error_mev_per_atom_per_ns / 1000
-        table.add_row("energy drift, no thermostat", f"{drift:.2g} ± {error:.1g}", "", "meV/atom/ps")
+        table.add_row("energy drift (NVE)", f"{drift:.2g} ± {error:.1g}", "", "meV/atom/ps")
         return table
 
 
@@ -100,6 +101,8 @@ def draw_learning(axes: Axes, history: Path | None) -> None:
     axes.plot(rows["step"], rows["train_forces_mae_mev_per_angstrom"], color=GREY, label="training frames")
     axes.plot(rows["step"], rows["validation_forces_mae_mev_per_angstrom"], color=MODEL, label="frames held back")
     axes.set(xlabel="step", ylabel="mean force error / (meV/Å)", yscale="log")
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.legend(frameon=False)
 
 

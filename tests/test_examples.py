@@ -1,0 +1,147 @@
+"""The quickstart: its data are sound, and its one command makes what it promises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import mdtraj
+import numpy as np
+import pytest
+
+QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
+DATA = QUICKSTART / "data"
+
+
+@pytest.fixture(scope="module")
+def training_frames():
+    return ase.io.read(DATA / "train.extxyz.xz", index=":")
+
+
+@pytest.fixture(scope="module")
+def held_out_frames():
+    return ase.io.read(DATA / "test.extxyz.xz", index=":")
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return mdtraj.load(str(DATA / "reference.xtc"), top=str(DATA / "reference.pdb"))
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+    """Folder and printed text of `quickstart.py --quick`."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    done = subprocess.run(
+        [sys.executable, QUICKSTART / "quickstart.py", "--quick"],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "quickstart-output", done.stdout
+
+
+@pytest.mark.slow
+def test_quickstart_draws_its_report(quick_run):
+    output, _ = quick_run
+    picture = (output / "report.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 50_000  # an empty page has 5 kB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "row",
+    ["energy per atom", "forces on H", "g(r) O–O, mean difference", "diffusion of O", "temperature", "energy drift"],
+)
+def test_quickstart_prints_a_number_for(quick_run, row):
+    lines = [line for line in quick_run[1].splitlines() if row in line]
+    assert len(lines) == 1
+    value = lines[0].split("│")[2].split()[0]
+    assert np.isfinite(float(value))
+
+
+@pytest.mark.slow
+def test_quickstart_leaves_a_model_and_two_trajectories(quick_run):
+    output, _ = quick_run
+    for name in ("training/best.safetensors", "nvt/trajectory.xtc", "nve/trajectory.xtc"):
+        assert (output / name).stat().st_size > 0
+
+
+def test_quickstart_refuses_an_output_folder_that_exists(tmp_path):
+    command = [sys.executable, QUICKSTART / "quickstart.py", "--quick", "--output", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "exists already and is kept as it is" in done.stderr
+
+
+def test_shipped_data_are_below_one_megabyte():
+    assert sum(path.stat().st_size for path in DATA.iterdir()) < 1_000_000
+
+
+def test_every_frame_is_whole_water_with_finite_labels(training_frames, held_out_frames):
+    for frame in training_frames + held_out_frames:
+        assert frame.get_chemical_symbols() == ["O", "H", "H"] * 32
+        assert np.isfinite(frame.get_potential_energy())
+        assert np.abs(frame.get_forces()).max() < 20  # eV/Å; a colliding pair has hundreds
+        bonds = [frame.get_distances(oxygen, [oxygen + 1, oxygen + 2], mic=True) for oxygen in range(0, 96, 3)]
+        assert np.max(bonds) < 1.4  # Å
+
+
+def test_forces_of_a_frame_add_up_to_zero(training_frames, held_out_frames):
+    for frame in training_frames + held_out_frames:
+        assert np.abs(frame.get_forces().sum(0)).max() < 96 * 0.5e-4 + 1e-9  # each is rounded to 1e-4 eV/Å
+
+
+def test_energies_rise_by_the_work_done_against_the_forces(training_frames):
+    run = [frame for frame in training_frames if frame.info["run"] == "train-350K"]
+    positions, forces, energies = (
+        np.array([read(frame) for frame in run])
+        for read in (lambda f: f.positions, lambda f: f.get_forces(), lambda f: f.get_potential_energy())
+    )
+    work = -((forces[1:] + forces[:-1]) / 2 * np.diff(positions, axis=0)).sum(axis=(1, 2))
+    rise = np.diff(energies)
+    # Frames are 10 fs apart, most of an O-H vibration, so the trapezoid is rough; a wrong unit or sign is not.
+    assert np.corrcoef(work, rise)[0, 1] > 0.9
+    assert np.polyfit(work, rise, 1)[0] == pytest.approx(0.9, abs=0.2)
+
+
+def test_training_frames_are_not_from_the_reference_run(training_frames, held_out_frames):
+    assert {frame.info["run"] for frame in held_out_frames} == {"reference-350K"}
+    assert "reference-350K" not in {frame.info["run"] for frame in training_frames}
+
+
+def test_test_frames_are_frames_of_the_reference_trajectory(held_out_frames, reference):
+    for frame in held_out_frames:
+        apart = np.abs(10 * reference.xyz - frame.positions).max(axis=(1, 2))
+        assert apart.min() < 0.006  # Å; XTC keeps 0.01 Å
+
+
+def test_reference_trajectory_has_the_stated_density_and_times(reference):
+    grams = 32 * 18.015 / 6.02214076e23
+    density = grams / (reference.unitcell_volumes * 1e-21)
+    np.testing.assert_allclose(density, 0.997, rtol=1e-3)
+    np.testing.assert_allclose(np.diff(reference.time), 0.010, atol=1e-4)  # ps
+
+
+def test_isolated_atoms_are_there_and_water_is_bound(training_frames):
+    atoms = {atom.get_chemical_symbols()[0]: atom for atom in ase.io.read(DATA / "isolated_atoms.extxyz", index=":")}
+    energies = {symbol: atom.get_potential_energy() for symbol, atom in atoms.items()}
+    assert set(energies) == {"H", "O"}
+    per_molecule = np.mean([frame.get_potential_energy() / 32 for frame in training_frames])
+    binding = per_molecule - energies["O"] - 2 * energies["H"]
+    assert binding == pytest.approx(-16.9, abs=0.5)  # eV; tblite gives -16.73 for one molecule in vacuum
+
+
+def test_labels_are_those_of_gfn1_xtb(held_out_frames):
+    tblite = pytest.importorskip("tblite.ase", reason="tblite, which made the data, is not installed")
+    frame = held_out_frames[0]
+    again = frame.copy()
+    again.calc = tblite.TBLite(method="GFN1-xTB", verbosity=0)
+    assert again.get_potential_energy() == pytest.approx(frame.get_potential_energy(), abs=1e-3)
+    # positions are rounded to 1e-5 Å, and an O-H bond pulls back with some 50 eV/Å²
+    np.testing.assert_allclose(again.get_forces(), frame.get_forces(), atol=2e-3)
