@@ -30,8 +30,8 @@ CANNOT_BE_COPIED = (
 def choose_bridge(bridge: str) -> str:
     """`torchforce` or `python`; with `auto` the faster one that works here, and the log says why.
 
-    On a GPU TorchForce is: positions and forces stay there. On a CPU PythonForce is, by about a tenth (measured):
-    the model runs eagerly, without TorchScript.
+    With a GPU that is TorchForce: positions and forces stay there. On a CPU PythonForce was measured a little
+    faster, and it does not need the first steps to compile TorchScript.
     """
     if bridge not in ("auto", "torchforce", "python"):
         raise ValueError(f"`bridge` is {bridge!r}; it can be 'auto', 'torchforce' or 'python'")
