@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from conftest import small_model
 from openmm import app
-from openmm_allegro.systems.water import water_box
 
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.systems.water import water_box
 
 SPEED = '"Speed (ns/day)"'
 
