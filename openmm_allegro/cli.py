@@ -50,8 +50,6 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(_sentence(error), show_traceback, 1)
     except Exception as error:
         # typer carries its own click, whose exceptions have no public name
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            return _complain(str(error.__cause__) or "stopped", show_traceback, 130)
         if not hasattr(error, "format_message"):
             raise
         return _complain(error.format_message(), show_traceback, 1)
@@ -264,8 +262,12 @@ def info(
 def _answer(as_json: bool) -> Iterator[Callable[[Mapping[str, object]], None]]:
     """A function that keeps the answer, printed at the end; what libraries print meanwhile goes to standard error."""
     answers: list[Mapping[str, object]] = []
-    with _standard_output_as_error():
-        yield answers.append
+    try:
+        with _standard_output_as_error():
+            yield answers.append
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "stopped", False, 130)  # typer keeps the status and drops the sentence
+        raise
     for each in answers:
         figures = _plain(each)
         print(json.dumps(figures, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(_lines(figures)))

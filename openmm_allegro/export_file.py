@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
-from openmm_allegro import force, units
+from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES, load_model
 from openmm_allegro.export import ForceModule, export_torchscript
+from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.potential import Potential
 from openmm_allegro.structure import read_structure
 
@@ -23,8 +24,8 @@ def export_file(
     The file holds the types in the order of the structure's atoms. Returns what was written, for a reader.
     """
     topology = read_structure(structure_path).topology
-    model = load_model(model_path, DTYPES[force.PRECISIONS[precision]])
-    types = force._types(model.config.type_names, topology, None, None, None)
+    model = load_model(model_path, DTYPES[PRECISIONS[precision]])
+    types = atom_types(model.config.type_names, topology)
     periodic = topology.getPeriodicBoxVectors() is not None
     potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM)
     export_torchscript(ForceModule(potential, torch.tensor(types), None, periodic, scaled=False), output)

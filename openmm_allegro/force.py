@@ -81,7 +81,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     dtype = DTYPES[PRECISIONS[precision]]
     model = load_model(model, dtype) if isinstance(model, str | Path) else _in_precision(model, dtype)
     indices = _check_atoms(atoms, topology)
-    type_indices = _types(model.config.type_names, topology, indices, types, atomic_numbers)
+    type_indices = atom_types(model.config.type_names, topology, indices, types, atomic_numbers)
     periodic = _check_periodic(periodic, topology, system)
     skin_nm = float(skin) if isinstance(skin, float | int) else skin.value_in_unit(unit.nanometer)
     if not skin_nm >= 0:
@@ -134,14 +134,17 @@ def _check_atoms(atoms: Sequence[int] | None, topology: app.Topology | None) -> 
     return indices
 
 
-def _types(
+def atom_types(
     known: tuple[str, ...],
     topology: app.Topology | None,
-    atoms: list[int] | None,
-    types: Sequence[str] | None,
-    atomic_numbers: Sequence[int] | None,
+    atoms: list[int] | None = None,
+    types: Sequence[str] | None = None,
+    atomic_numbers: Sequence[int] | None = None,
 ) -> list[int]:
-    """Type index of each atom that the model acts on."""
+    """Type index of each atom that a model acts on, from given types or the topology's elements.
+
+    known: type names of the model. Raises ValueError for an element that it does not know.
+    """
     if types is not None and atomic_numbers is not None:
         raise ValueError("`types` and `atomic_numbers` are both given; give one of them")
     if atomic_numbers is not None:

@@ -4,6 +4,7 @@ Every reporter writes at multiples of `report_every`, the checkpoint last, so a 
 s // report_every frames and log lines; what is in the files beyond was written after it and is done again.
 """
 
+import errno
 import os
 import struct
 import warnings
@@ -65,6 +66,20 @@ class CheckpointReporter:
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Called by OpenMM."""
         save_checkpoint(simulation, self.folder, self.reported)
+
+
+class XTCReporter(app.XTCReporter):
+    """OpenMM's, which does not notice a full disk and goes on without its frames."""
+
+    def report(self, simulation: app.Simulation, state: openmm.State) -> None:
+        """Called by OpenMM."""
+        path = Path(self._fileName)
+        start = path.stat().st_size
+        super().report(simulation, state)
+        end = path.stat().st_size
+        with path.open("rb") as file:
+            if _xtc_frame_end(file, start) != end:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def saved_step(folder: Path) -> int | None:
@@ -142,24 +157,29 @@ def _opened(path: Path, n_frames: int) -> BinaryIO:
 
 
 def _xtc_frame_ends(file: BinaryIO, size: int, at_most: int) -> Iterator[int]:
-    """Where each whole frame ends. Numbers are big-endian; up to 9 atoms are stored as plain floats."""
-    end = 0
+    """Where each whole frame ends."""
+    start = 0
     for _ in range(at_most):
-        file.seek(end)
-        start = file.read(92)
-        if len(start) < 56 or struct.unpack_from(">i", start)[0] != XTC_MAGIC:
-            return
-        n_atoms = struct.unpack_from(">i", start, 52)[0]
-        if n_atoms <= 9:
-            end += 56 + 12 * n_atoms
-        elif len(start) == 92:
-            n_bytes = struct.unpack_from(">i", start, 88)[0]
-            end += 92 + (n_bytes + 3) // 4 * 4
-        else:
-            return
-        if end > size:
+        end = _xtc_frame_end(file, start)
+        if end is None or end > size:
             return
         yield end
+        start = end
+
+
+def _xtc_frame_end(file: BinaryIO, start: int) -> int | None:
+    """Where the frame that starts here should end. Numbers are big-endian; up to 9 atoms are plain floats."""
+    file.seek(start)
+    header = file.read(92)
+    if len(header) < 56 or struct.unpack_from(">i", header)[0] != XTC_MAGIC:
+        return None
+    n_atoms = struct.unpack_from(">i", header, 52)[0]
+    if n_atoms <= 9:
+        return start + 56 + 12 * n_atoms
+    if len(header) < 92:
+        return None
+    n_bytes = struct.unpack_from(">i", header, 88)[0]
+    return start + 92 + (n_bytes + 3) // 4 * 4
 
 
 def _too_short(path: Path, found: int, expected: int, what: str) -> str:

@@ -170,7 +170,7 @@ def _add_reporters(
         append=append,
     )
     # Not wrapped: each atom is a molecule of its own here, and wrapping would tear real ones apart.
-    writer = app.DCDReporter if config.trajectory_format == "dcd" else app.XTCReporter
+    writer = app.DCDReporter if config.trajectory_format == "dcd" else restart.XTCReporter
     frames = writer(str(trajectory), config.report_every, append=append, enforcePeriodicBox=False)
     reported = [trajectory, folder / restart.LOG]
     checkpoints = restart.CheckpointReporter(folder, config.checkpoint_every, reported)

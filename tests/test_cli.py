@@ -1,8 +1,11 @@
 """The command line: help without heavy imports, JSON and nothing else, one line for a mistake."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from simulations import small_run, write_inputs
@@ -210,6 +213,18 @@ def test_an_unknown_option_in_a_file_is_told_with_the_nearest(capfd, tmp_path):
 def test_an_existing_run_is_refused_in_one_line(capfd, finished_run):
     said = complaint(capfd, "simulate", finished_run.parent / "run.toml", "--output", finished_run)
     assert "already has `trajectory.dcd` of another run" in said
+
+
+def test_a_stopped_run_is_told_how_to_go_on(capfd, inputs, tmp_path):
+    (inputs / "long.toml").write_text(small_run(inputs, 100_000).to_toml())
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    assert main(["simulate", str(inputs / "long.toml"), "--output", str(tmp_path / "run"), "--json"]) == 130
+    timer.join()
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "openmm-allegro: stopped at step" in printed.err
+    assert "`--resume` goes on from there" in printed.err
 
 
 def test_traceback_shows_the_rest(capfd):

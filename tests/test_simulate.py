@@ -221,6 +221,17 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(inputs, tmp_path):
     assert read_log(folder)['"Step"'] == [str(step) for step in range(1, 106)]
 
 
+def test_a_full_disk_is_noticed_in_xtc_too(inputs, tmp_path):
+    folder = tmp_path / "run"
+    # the log of 200 frames is 20 kB shorter than the trajectory: every line of it comes with 200 B of frame
+    config = small_run(inputs, 300, report_every=1, trajectory_format="xtc", replicate=(2, 1, 1))
+    with full_disk(50_000), pytest.raises(OSError, match="No space left .*the last good checkpoint is that of step"):
+        simulate(config, folder)
+    steps = restart.saved_step(folder) + 5
+    simulate(config.model_copy(update={"steps": steps}), folder, resume=True)
+    assert read_frames(folder, "xtc").n_frames == steps
+
+
 def test_an_existing_run_is_never_overwritten(inputs, whole_run):
     before = (whole_run.output_dir / "log.csv").read_text()
     with pytest.raises(FileExistsError, match="already has `trajectory.dcd` of another run; choose a new folder"):
