@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(inputs, tmp_path):
 
 def test_a_full_disk_is_noticed_in_xtc_too(inputs, tmp_path):
     folder = tmp_path / "run"
-    # the log of 200 frames is 20 kB shorter than the trajectory: every line of it comes with 200 B of frame
+    # twice the atoms: a frame is longer than a line of the log, so the trajectory meets the limit first
     config = small_run(inputs, 300, report_every=1, trajectory_format="xtc", replicate=(2, 1, 1))
     with full_disk(50_000), pytest.raises(OSError, match="No space left .*the last good checkpoint is that of step"):
         simulate(config, folder)
