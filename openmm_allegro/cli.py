@@ -1,22 +1,17 @@
 """The command line: each verb parses, calls one function of the library and prints the answer."""
 
-import contextlib
-import ctypes
 import inspect
-import json
 import logging
-import math
-import os
 import sys
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from pydantic import BaseModel
 
+from openmm_allegro.answers import answering, complain
 from openmm_allegro.simulate_config import SimulateConfig
 
 app = typer.Typer(
@@ -47,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             status = app(args=words, standalone_mode=False)
     except (ValueError, OSError, ArithmeticError) as error:
-        return _complain(_sentence(error), show_traceback, 1)
+        return complain(_sentence(error), show_traceback, 1)
     except Exception as error:
         # typer carries its own click, whose exceptions have no public name
         if not hasattr(error, "format_message"):
             raise
-        return _complain(error.format_message(), show_traceback, 1)
+        return complain(error.format_message(), show_traceback, 1)
     return status if isinstance(status, int) else 0
 
 
@@ -112,7 +107,7 @@ def train(
     Example:
       openmm-allegro train water.toml --output water
     """  # noqa: D301
-    with _answer(as_json) as answer:
+    with answering(as_json) as answer:
         from openmm_allegro.training.config import load_config
         from openmm_allegro.training.run import train
 
@@ -145,7 +140,7 @@ def evaluate(
         "virial_key": virial_key,
         "units": units,
     }
-    with _answer(as_json) as answer:
+    with answering(as_json) as answer:
         from openmm_allegro.options import checked
         from openmm_allegro.training.config import LabelOptions
         from openmm_allegro.training.metrics import evaluate_file
@@ -169,7 +164,7 @@ def export(
     Example:
       openmm-allegro export water.safetensors water.pdb --output water.pt
     """  # noqa: D301
-    with _answer(as_json) as answer:
+    with answering(as_json) as answer:
         from openmm_allegro.export_file import export_file
 
         answer(export_file(model, structure, output, precision, skin_nm))
@@ -197,7 +192,7 @@ def simulate(
       openmm-allegro simulate water.toml --temperature-k 350 --pressure-bar 1 --output hot
       openmm-allegro simulate --resume --output hot
     """  # noqa: D301
-    with _answer(as_json) as answer:
+    with answering(as_json) as answer:
         from openmm_allegro.simulate import resume_config, simulate
         from openmm_allegro.simulate_config import load_config
 
@@ -224,7 +219,7 @@ def analyze(
     Example:
       openmm-allegro analyze run/trajectory.dcd run/start.pdb --timestep-ps 0.05 --log run/log.csv
     """  # noqa: D301
-    with _answer(as_json) as answer:
+    with answering(as_json) as answer:
         from openmm_allegro.analysis.analyze import analyze_trajectory
 
         figures = analyze_trajectory(
@@ -252,82 +247,16 @@ def info(
     Example:
       openmm-allegro info water/best.safetensors
     """  # noqa: D301
-    with _answer(as_json) as answer:
+    with answering(as_json) as answer:
         from openmm_allegro.checkpoint import read_metadata
 
         answer(read_metadata(model))
-
-
-@contextlib.contextmanager
-def _answer(as_json: bool) -> Iterator[Callable[[Mapping[str, object]], None]]:
-    """A function that keeps the answer, printed at the end; what libraries print meanwhile goes to standard error."""
-    answers: list[Mapping[str, object]] = []
-    try:
-        with _standard_output_as_error():
-            yield answers.append
-    except KeyboardInterrupt as stop:
-        _complain(str(stop) or "stopped", False, 130)  # typer keeps the status and drops the sentence
-        raise
-    for each in answers:
-        figures = _plain(each)
-        print(json.dumps(figures, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(_lines(figures)))
-
-
-@contextlib.contextmanager
-def _standard_output_as_error() -> Iterator[None]:
-    """Also what C code prints (mdtraj's readers do), which only file descriptors can redirect."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        ctypes.CDLL(None).fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def _plain(value: object) -> object:
-    """What JSON has: paths as text, None for nan and infinity."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if hasattr(value, "as_dict"):
-        return _plain(value.as_dict())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _lines(value: object, indent: str = "") -> Iterator[str]:
-    """The same for a reader: one name and value a line, tables within tables indented."""
-    if not isinstance(value, dict):
-        yield f"{indent}{value}"
-        return
-    shown_here = {name: each for name, each in value.items() if each is not None and each != {}}
-    width = max((len(name) for name, each in shown_here.items() if not isinstance(each, dict)), default=0)
-    for name, each in shown_here.items():
-        if isinstance(each, dict):
-            yield f"{indent}{name}"
-            yield from _lines(each, indent + "  ")
-        else:
-            shown = ", ".join(map(str, each)) if isinstance(each, list) else each
-            yield f"{indent}{name:<{width}}  {f'{shown:.6g}' if isinstance(shown, float) else shown}"
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: `{error.filename}`" if error.filename else error.strerror
     return str(error)
-
-
-def _complain(sentence: str, show_traceback: bool, status: int) -> int:
-    if show_traceback:
-        traceback.print_exc()
-    print(f"openmm-allegro: {' '.join(sentence.split())}", file=sys.stderr)
-    return status
 
 
 def _show_warning(message: Warning | str, *details: object, **more: object) -> None:

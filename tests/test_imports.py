@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options"},
+    {"units", "options", "answers"},
     {"config", "mlp", "structure"},
     {"radial", "operators", "neighbors"},
     {"model"},

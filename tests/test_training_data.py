@@ -183,3 +183,11 @@ def test_more_frames_than_there_are_cannot_be_asked_for(tmp_path, options, messa
     path = write_toy_set(tmp_path / "toy.xyz", 20)
     with pytest.raises(ValueError, match=message):
         read_frame_sets(DataOptions(train=path, **options), LossOptions())
+
+
+def test_a_named_label_that_no_frame_has_is_refused(tmp_path):
+    atoms = ase.Atoms("OH", positions=[[0, 0, 0], [0, 0, 1.0]])
+    atoms.info["energy"] = -1.0
+    ase.io.write(tmp_path / "frames.extxyz", [atoms])
+    with pytest.raises(ValueError, match="no frame of `frames.extxyz` has `frcs`, which `forces_key` names"):
+        read_frames(tmp_path / "frames.extxyz", LabelOptions(forces_key="frcs"))

@@ -59,6 +59,7 @@ def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:
     except Exception as error:  # every format of ASE fails in its own way
         raise ValueError(f"cannot read `{path}`: {str(error) or type(error).__name__}") from error
     _check_unit_flags(images, path, options)
+    _check_named_labels(images, path, options)
     return [_frame_from_ase(atoms, f"frame {i} of `{path.name}`", options) for i, atoms in enumerate(images)]
 
 
@@ -89,6 +90,16 @@ def _check_unit_flags(images: Sequence[ase.Atoms], path: Path, options: LabelOpt
                 f"`{path.name}` says `{flag}={values[0]}`, but its frames are to be read in {unit}; "
                 "set `data.units`, or convert the file"
             )
+
+
+def _check_named_labels(images: Sequence[ase.Atoms], path: Path, options: LabelOptions) -> None:
+    """A label that the user named must be in some frame; which frames need it is for the loss to say."""
+    for option in ("energy_key", "forces_key", "stress_key", "virial_key"):
+        key = getattr(options, option)
+        if option not in options.model_fields_set or key is None or all(len(atoms) == 1 for atoms in images):
+            continue
+        if all(_label(atoms, key) is None for atoms in images):
+            raise ValueError(f"no frame of `{path.name}` has `{key}`, which `{option}` names; check the name")
 
 
 def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Frame:
