@@ -3,21 +3,32 @@
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
 
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
 
-FORMAT = "openmm-allegro model"
 FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
 LONGEST_HEADER = 100_000_000
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class ModelMetadata(BaseModel):
+    """What a model file says of itself."""
+
+    format: Literal["openmm-allegro model"]
+    format_version: int = Field(ge=1)
+    config: dict[str, JsonValue]
+    dtype: Literal["float32", "float64"]
+    units: dict[str, JsonValue]
+    provenance: dict[str, JsonValue] = {}
 
 
 def save_model(model: Allegro, path: str | Path, provenance: dict[str, JsonValue] | None = None) -> None:
@@ -44,37 +55,41 @@ def read_metadata(path: str | Path) -> dict[str, JsonValue]:
         raise FileNotFoundError(f"there is no model file {path}")
     with Path(path).open("rb") as file:
         start = file.read(9)
-        return _metadata(start + file.read(_header_length(start, str(path))), str(path))
+        return _metadata(start + file.read(_header_length(start, str(path))), str(path)).model_dump()
 
 
 def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = None) -> bytes:
     """The content of a model file."""
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "config": model.config.model_dump(mode="json"),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "units": UNITS,
-        "provenance": provenance or {},
-    }
+    metadata = ModelMetadata(
+        format="openmm-allegro model",
+        format_version=FORMAT_VERSION,
+        config=model.config.model_dump(mode="json"),
+        dtype="float64" if model.dtype == torch.float64 else "float32",
+        units=UNITS,
+        provenance=provenance or {},
+    )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return safetensors.torch.save(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
+    return safetensors.torch.save(tensors, metadata={METADATA_KEY: metadata.model_dump_json()})
 
 
 def model_from_bytes(content: bytes, dtype: torch.dtype | None = None, source: str = "the model") -> Allegro:
     """The model in the content of a model file; `source` names it in errors."""
     metadata = _metadata(content, source)
     try:
-        config = AllegroConfig.model_validate(metadata["config"])
-        model = Allegro(config, dtype or DTYPES[str(metadata["dtype"])])
+        config = AllegroConfig.model_validate(metadata.config)
+        model = Allegro(config, dtype or DTYPES[metadata.dtype])
         model.load_state_dict(safetensors.torch.load(content))
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise ValueError(f"{source} has a configuration that does not fit this version: {problem['msg']}") from error
+        raise ValueError(
+            f"{source} has a configuration that does not fit this version: {_first_problem(error)}"
+        ) from error
     except SafetensorError as error:
         raise ValueError(f"{source} is not complete ({error}); it may be truncated, copy it again") from error
     except RuntimeError as error:
         raise ValueError(f"{source} has weights that do not fit its own configuration; it is damaged") from error
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{source} has weights in `{name}` that are not finite numbers; train it again")
     return model
 
 
@@ -102,7 +117,7 @@ def _header_length(start: bytes, source: str) -> int:
     raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
 
 
-def _metadata(content: bytes, source: str) -> dict[str, JsonValue]:
+def _metadata(content: bytes, source: str) -> ModelMetadata:
     """The metadata in the content of a model file, checked."""
     header = content[8 : 8 + _header_length(content[:9], source)]
     try:
@@ -111,12 +126,20 @@ def _metadata(content: bytes, source: str) -> dict[str, JsonValue]:
         raise ValueError(f"{source} is truncated or damaged: its header cannot be read; copy it again") from error
     if text is None:
         raise ValueError(f"{source} is a safetensors file of another program, not a model of openmm-allegro")
-    metadata = json.loads(text)
-    if metadata["format_version"] > FORMAT_VERSION:
+    try:
+        metadata = ModelMetadata.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"{source} has damaged metadata: {_first_problem(error)}; copy it again") from error
+    if metadata.format_version > FORMAT_VERSION:
         raise ValueError(
-            f"{source} has format {metadata['format_version']}, but this version reads up to {FORMAT_VERSION}; "
+            f"{source} has format {metadata.format_version}, but this version reads up to {FORMAT_VERSION}; "
             "install a newer openmm-allegro"
         )
-    if metadata["units"] != UNITS:
-        raise ValueError(f"{source} states the units {metadata['units']}, but this version reads {UNITS}")
+    if metadata.units != UNITS:
+        raise ValueError(f"{source} states the units {metadata.units}, but this version reads {UNITS}")
     return metadata
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"`{'.'.join(str(part) for part in problem['loc'])}`: {problem['msg']}"

@@ -4,14 +4,15 @@ Symbols used in this file
     N  particles of the System        n  atoms that the model acts on
 """
 
+import io
 import json
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from openmm_allegro import units
+from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.potential import Potential
 
 
@@ -32,7 +33,8 @@ class ForceModule(torch.nn.Module):
         self.scaled = scaled
         self.subset = atoms is not None
         self.register_buffer("types", types)
-        self.register_buffer("atoms", torch.empty(0, dtype=torch.int64) if atoms is None else atoms)
+        self.register_buffer("atoms", torch.arange(types.shape[0]) if atoms is None else atoms)
+        self.last_atom = int(self.atoms.max())
 
     def forward(
         self, positions: Tensor, box_or_scale: Tensor | None = None, scale: Tensor | None = None
@@ -43,19 +45,24 @@ class ForceModule(torch.nn.Module):
         Returns the energy () [kJ/mol] and the forces (N, 3) [kJ/mol/nm].
         """
         positions = positions.detach()
-        chosen = positions[self.atoms] if self.subset else positions
-        if chosen.shape[0] != self.types.shape[0]:
+        n_particles = positions.shape[0]
+        if self.subset and n_particles <= self.last_atom:
+            raise ValueError(f"the System has {n_particles} particles, but this force acts on atom {self.last_atom}")
+        if not self.subset and n_particles != self.types.shape[0]:
             raise ValueError(
-                f"the System has {chosen.shape[0]} particles, but this force was made for {self.types.shape[0]}; "
+                f"the System has {n_particles} particles, but this force was made for {self.types.shape[0]}; "
                 "name the atoms it acts on with `atoms`"
             )
+        chosen = positions[self.atoms] if self.subset else positions
         cell = torch.zeros((3, 3), dtype=positions.dtype, device=positions.device)
         if self.periodic:
             assert box_or_scale is not None
             cell = box_or_scale.to(positions.device)
         else:
             scale = box_or_scale
-        energy, forces, _ = self.potential(chosen * units.NM_TO_ANGSTROM, cell * units.NM_TO_ANGSTROM, self.types)
+        energy, forces, _ = self.potential(
+            chosen * units.NM_TO_ANGSTROM, cell * units.NM_TO_ANGSTROM, self.types, self.atoms
+        )
         energy = energy * units.EV_TO_KJ_PER_MOL
         forces = forces.to(positions.dtype) * units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM
         if self.scaled:
@@ -76,6 +83,9 @@ def export_torchscript(module: ForceModule, path: str | Path) -> None:
     config = module.potential.model.config
     metadata = {
         "format": "openmm-allegro TorchScript force",
+        "format_version": 1,
+        "dtype": str(module.potential.dtype).removeprefix("torch."),
+        "skin_angstrom": module.potential.skin,
         "config": config.model_dump(mode="json"),
         "types": module.types.tolist(),
         "atoms": module.atoms.tolist() if module.subset else None,
@@ -83,9 +93,9 @@ def export_torchscript(module: ForceModule, path: str | Path) -> None:
         "units": {"length": "nm", "energy": "kJ/mol", "forces": "kJ/mol/nm"},
         "torch": torch.__version__,
     }
-    temporary = Path(path).with_name(Path(path).name + ".tmp")
-    script_module(module).save(str(temporary), _extra_files={"metadata.json": json.dumps(metadata)})
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    torch.jit.save(script_module(module), content, _extra_files={"metadata.json": json.dumps(metadata)})
+    write_whole(path, content.getvalue())
 
 
 def script_module(module: ForceModule) -> torch.jit.ScriptModule:

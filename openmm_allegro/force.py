@@ -1,5 +1,7 @@
 """AllegroForce: an Allegro model as an OpenMM Force."""
 
+import math
+import operator
 import re
 import warnings
 from collections.abc import Sequence
@@ -8,14 +10,16 @@ from pathlib import Path
 import torch  # before openmm, which bridges imports: see there
 
 from openmm_allegro.bridges import choose_bridge, python_force, torch_force  # isort: skip
+import numpy as np
 import openmm
+from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES, load_model
 from openmm_allegro.export import ForceModule
 from openmm_allegro.model import Allegro
-from openmm_allegro.potential import Potential, edge_memory
+from openmm_allegro.potential import Potential, memory_of
 
 PRECISIONS = {"single": "float32", "double": "float64"}
 MEMORY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -55,17 +59,20 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     periodic
         None takes it from the topology's box vectors.
     system
-        When given, it is checked that it has as many particles as the topology and agrees on `periodic`.
+        The System that the force will be added to; when given, its size, its box and its other forces are checked
+        against the topology.
     bridge
-        'torchforce' (openmm-torch), 'python' (openmm.PythonForce), or 'auto': TorchForce where it works.
+        'torchforce' (openmm-torch), 'python' (openmm.PythonForce), or 'auto': TorchForce where it works and there
+        is a GPU, else PythonForce; the log says why.
     device
-        Where PythonForce evaluates the model: 'auto', 'cpu', 'cuda' or 'cuda:1'. TorchForce follows OpenMM.
+        Where the model is evaluated: 'auto', 'cpu', 'cuda' or 'cuda:1'. TorchForce follows OpenMM; naming a device
+        takes PythonForce.
     precision
-        'single' or 'double', of the network; positions and sums over atoms are always float64 where OpenMM's are.
+        'single' or 'double', of the network and the forces; the energies of atoms are always added in float64.
     skin
         How far beyond the cutoff the neighbour list reaches [nm or a Quantity].
     max_memory
-        Bound on what the evaluation may hold at once, in bytes or as '2 GiB'.
+        Bound on what the evaluation may hold at once besides the neighbour list, in bytes or as '2 GiB'.
     scale_parameter
         Name of a global Context parameter, 1 by default, that multiplies the energy.
     force_group
@@ -82,11 +89,13 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     model = load_model(model, dtype) if isinstance(model, str | Path) else _in_precision(model, dtype)
     indices = _check_atoms(atoms, topology)
     type_indices = atom_types(model.config.type_names, topology, indices, types, atomic_numbers)
-    periodic = _check_periodic(periodic, topology, system)
-    skin_nm = float(skin) if isinstance(skin, float | int) else skin.value_in_unit(unit.nanometer)
-    if not skin_nm >= 0:
+    periodic = _check_periodic(periodic, topology)
+    if system is not None:
+        _check_system(system, topology, periodic)
+    skin_nm = float(skin.value_in_unit(unit.nanometer) if unit.is_quantity(skin) else skin)
+    if not 0 <= skin_nm < math.inf:
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
-    block_edges = None if max_memory is None else max(1, _bytes(max_memory) // edge_memory(model))
+    block_edges = None if max_memory is None else memory_of(model).edges_in(_bytes(max_memory))
     potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, block_edges)
     module = ForceModule(
         potential,
@@ -95,6 +104,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
         periodic,
         scale_parameter is not None,
     )
+    if bridge == "auto" and device != "auto":
+        bridge = "python"
     if choose_bridge(bridge) == "torchforce":
         if device != "auto":
             raise ValueError(
@@ -120,12 +131,19 @@ def _check_atoms(atoms: Sequence[int] | None, topology: app.Topology | None) -> 
     """The subset as a list, every index valid and named once."""
     if atoms is None:
         return None
-    indices = [int(index) for index in atoms]
+    try:
+        indices = [operator.index(index) for index in atoms]
+    except TypeError as error:
+        raise ValueError(f"`atoms` must be whole numbers, the indices of atoms: {error}") from error
+    if any(isinstance(index, bool | np.bool_) for index in atoms):
+        raise ValueError("`atoms` is a mask; give indices, for example `numpy.flatnonzero(mask)`")
     n_atoms = None if topology is None else topology.getNumAtoms()
     seen: set[int] = set()
     for index in indices:
-        if index < 0 or (n_atoms is not None and index >= n_atoms):
-            raise ValueError(f"`atoms` has the index {index}, but the topology has atoms 0 to {(n_atoms or 0) - 1}")
+        if index < 0:
+            raise ValueError(f"`atoms` has the index {index}; atoms are counted from 0")
+        if n_atoms is not None and index >= n_atoms:
+            raise ValueError(f"`atoms` has the index {index}, but the topology has atoms 0 to {n_atoms - 1}")
         if index in seen:
             raise ValueError(f"`atoms` names atom {index} twice")
         seen.add(index)
@@ -148,7 +166,7 @@ def atom_types(
     if types is not None and atomic_numbers is not None:
         raise ValueError("`types` and `atomic_numbers` are both given; give one of them")
     if atomic_numbers is not None:
-        types = [app.Element.getByAtomicNumber(int(number)).symbol for number in atomic_numbers]
+        types = [_symbol(number) for number in atomic_numbers]
     if types is None:
         if topology is None:
             raise ValueError("there is no topology to take elements from; give `types` or `atomic_numbers`")
@@ -166,6 +184,13 @@ def atom_types(
     return [known.index(name) for name in types]
 
 
+def _symbol(atomic_number: int) -> str:
+    try:
+        return app.Element.getByAtomicNumber(int(atomic_number)).symbol
+    except KeyError as error:
+        raise ValueError(f"`atomic_numbers` has {atomic_number}, which is no element") from error
+
+
 def _symbols(topology: app.Topology, atoms: list[int] | None) -> list[str]:
     """Chemical symbols from a topology."""
     chosen = list(topology.atoms())
@@ -178,28 +203,47 @@ def _symbols(topology: app.Topology, atoms: list[int] | None) -> list[str]:
     return [atom.element.symbol for atom in (chosen if atoms is None else [chosen[index] for index in atoms])]
 
 
-def _check_periodic(periodic: bool | None, topology: app.Topology | None, system: openmm.System | None) -> bool:
-    """Whether the force is periodic, with what contradicts itself refused."""
+def _check_periodic(periodic: bool | None, topology: app.Topology | None) -> bool:
+    """Whether the force is periodic, with what contradicts the topology refused."""
     box = None if topology is None else topology.getPeriodicBoxVectors()
     if periodic is None:
         if topology is None:
             raise ValueError("there is no topology to say whether the system is periodic; give `periodic`")
-        periodic = box is not None
-    elif periodic and topology is not None and box is None:
+        return box is not None
+    if periodic and topology is not None and box is None:
         raise ValueError("`periodic` is True, but the topology has no box; call `topology.setPeriodicBoxVectors` first")
-    elif not periodic and box is not None:
+    if not periodic and box is not None:
         warnings.warn("the topology is periodic, but this force is asked not to be: it sees no images", stacklevel=3)
-    if system is not None:
-        if topology is not None and system.getNumParticles() != topology.getNumAtoms():
-            raise ValueError(
-                f"the System has {system.getNumParticles()} particles and the topology {topology.getNumAtoms()} atoms"
-            )
-        if system.getNumForces() > 0 and system.usesPeriodicBoundaryConditions() != periodic:
-            other = "periodic" if system.usesPeriodicBoundaryConditions() else "not periodic"
-            raise ValueError(
-                f"the System's other forces are {other}, but this force has `periodic` = {periodic}; make them agree"
-            )
     return periodic
+
+
+def _check_system(system: openmm.System, topology: app.Topology | None, periodic: bool) -> None:
+    """Refuse a System of another size or box than the topology, or with forces that contradict `periodic`."""
+    if topology is not None and system.getNumParticles() != topology.getNumAtoms():
+        raise ValueError(
+            f"the System has {system.getNumParticles()} particles and the topology {topology.getNumAtoms()} atoms"
+        )
+    if periodic and topology is not None:
+        boxes = (system.getDefaultPeriodicBoxVectors(), topology.getPeriodicBoxVectors())
+        ours, theirs = (np.array([list(v.value_in_unit(unit.nanometer)) for v in box]) for box in boxes)
+        if not np.allclose(ours, theirs, atol=1e-5):
+            raise ValueError(
+                f"the System's box has edges {_edges(ours)} nm and the topology's {_edges(theirs)} nm; call "
+                "`system.setDefaultPeriodicBoxVectors(*topology.getPeriodicBoxVectors())`"
+            )
+    for force in system.getForces():
+        # only forces with a cutoff must be periodic in a periodic system: bonds or a barostat say nothing
+        contradicts = hasattr(force, "getCutoffDistance") if periodic else force.usesPeriodicBoundaryConditions()
+        if contradicts and force.usesPeriodicBoundaryConditions() != periodic:
+            other = "not periodic" if periodic else "periodic"
+            raise ValueError(
+                f"the System has a {type(force).__name__} that is {other}, but this force has `periodic` = {periodic}; "
+                "make them agree"
+            )
+
+
+def _edges(box_nm: NDArray[np.float64]) -> str:
+    return " × ".join(f"{length:.4g}" for length in np.linalg.norm(box_nm, axis=1))
 
 
 def _device(name: str) -> torch.device:
@@ -214,9 +258,9 @@ def _device(name: str) -> torch.device:
 
 def _bytes(memory: int | str) -> int:
     """Bytes in '2 GiB' and the like."""
-    if isinstance(memory, int):
-        return memory
-    match = re.fullmatch(r"\s*([\d.]+)\s*(KiB|MiB|GiB|TiB)\s*", memory)
-    if match is None:
-        raise ValueError(f"`max_memory` is {memory!r}; write it as '2 GiB' or as a number of bytes")
-    return int(float(match[1]) * MEMORY_UNITS[match[2]])
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)\s*", memory) if isinstance(memory, str) else None
+    if match is not None:
+        return int(float(match[1]) * MEMORY_UNITS[match[2]])
+    if isinstance(memory, str) or not 0 < memory < math.inf:
+        raise ValueError(f"`max_memory` is {memory!r}; write it as '2 GiB' or as a number of bytes above zero")
+    return int(memory)

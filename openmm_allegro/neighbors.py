@@ -51,10 +51,15 @@ class Neighbors(torch.nn.Module):
         super().__init__()
         self.search = NeighborList(cutoff, full_list=True, sorted=True, skin=skin)
 
-    def forward(self, positions: Tensor, cell: Tensor) -> NeighborPairs:
-        """positions: (n, 3) [Å]; cell: (3, 3) rows are lattice vectors [Å], all zero when not periodic."""
+    def forward(self, positions: Tensor, cell: Tensor, numbers: Tensor | None = None) -> NeighborPairs:
+        """Find the pairs.
+
+        positions: (n, 3) [Å]; cell: (3, 3) rows are lattice vectors [Å], all zero when not periodic;
+        numbers: (n,) what to call the atoms in errors, None counts from 0.
+        """
         if not bool(torch.isfinite(positions).all()):
             broken = int(torch.nonzero(~torch.isfinite(positions).all(1))[0])
+            broken = broken if numbers is None else int(numbers[broken])
             raise ValueError(
                 f"the position of atom {broken} is not a finite number; minimise first or use a shorter time step"
             )
@@ -66,7 +71,10 @@ class Neighbors(torch.nn.Module):
         )
         if bool((vectors.abs().amax(1) == 0).any()):
             pair = int(torch.nonzero(vectors.abs().amax(1) == 0)[0])
-            raise ValueError(f"atoms {int(i[pair])} and {int(neighbour[pair])} are on one spot; move one of them")
+            one, other = int(i[pair]), int(neighbour[pair])
+            if numbers is not None:
+                one, other = int(numbers[one]), int(numbers[other])
+            raise ValueError(f"atoms {one} and {other} are on one spot; move one of them")
         counts = torch.bincount(i, minlength=positions.shape[0])
         return NeighborPairs(neighbour, vectors, torch.cumsum(counts, 0) - counts, counts)
 

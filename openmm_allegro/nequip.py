@@ -9,12 +9,19 @@ from openmm_allegro.model import Allegro
 def copy_nequip_weights(source: torch.nn.Module, model: Allegro) -> None:
     """Give `model` the weights of a nequip-allegro 0.6-0.8 model of the same hyperparameters.
 
-    source: the network that nequip builds or loads from a checkpoint. Raises ValueError when the two differ in shape.
+    source: the network that nequip builds or loads from a checkpoint. Raises ValueError when the two differ in their
+    weights; that cutoffs, types and nonlinearities are the same is for the caller to see to.
     """
     names = dict(source.named_parameters()) | dict(source.named_buffers())
     theirs = {name.split("model.")[-1].removeprefix("func."): tensor for name, tensor in names.items()}
+    try:
+        found = _by_our_names(theirs, model)
+    except KeyError as error:
+        raise ValueError(
+            f"the model to convert has no weight {error}; give both models the same hyperparameters"
+        ) from error
     with torch.no_grad():
-        for name, tensor in _by_our_names(theirs, model).items():
+        for name, tensor in found.items():
             parameter = model.get_parameter(name)
             if parameter.numel() != tensor.numel():
                 raise ValueError(

@@ -4,6 +4,8 @@ Symbols used in this file
     n  atoms        b  centre atoms of a block        k  neighbour slots of the block
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -37,8 +39,11 @@ class Potential(torch.nn.Module):
         self.skin = skin
         self.block_edges = block_edges
         self.neighbors = Neighbors(model.config.r_max, skin)
+        self.atom_edges = memory_of(model).atom_edges
 
-    def forward(self, positions: Tensor, cell: Tensor, types: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, positions: Tensor, cell: Tensor, types: Tensor, numbers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Energy, forces and virial.
 
         Parameters
@@ -49,6 +54,8 @@ class Potential(torch.nn.Module):
             (3, 3), rows are lattice vectors [Å]; all zero when not periodic.
         types
             Type of each atom, (n,) int64.
+        numbers
+            What to call each atom in errors, (n,) int64; None counts from 0.
 
         Returns
         -------
@@ -56,7 +63,7 @@ class Potential(torch.nn.Module):
             energy () float64 [eV], forces (n, 3) [eV/Å], virial (3, 3) [eV]: minus the derivative of the
             energy with respect to strain.
         """
-        pairs = self.neighbors(positions, cell)
+        pairs = self.neighbors(positions, cell, numbers)
         energy = torch.zeros((), dtype=torch.float64, device=positions.device)
         forces = torch.zeros((positions.shape[0], 3), dtype=self.dtype, device=positions.device)
         virial = torch.zeros((3, 3), dtype=self.dtype, device=positions.device)
@@ -66,13 +73,13 @@ class Potential(torch.nn.Module):
             block_edges = 262144 if positions.is_cuda else 4096
         start = 0
         while start < order.shape[0]:
-            longest = int(pairs.counts[order[start]])
-            if longest > block_edges:
+            one_atom = int(pairs.counts[order[start]]) + self.atom_edges
+            if one_atom > block_edges:
                 raise ValueError(
-                    f"an atom has {longest} neighbours, but the memory bound allows only {block_edges} edges at "
-                    f"once; raise `max_memory` at least {longest / block_edges} times"
+                    f"an atom with its neighbours needs {one_atom / block_edges} times the memory that is allowed at "
+                    "once; raise `max_memory` that many times or more"
                 )
-            centres = order[start : start + block_edges // max(1, longest)]
+            centres = order[start : start + block_edges // one_atom]
             start += centres.shape[0]
             rows = pad_rows(pairs, centres, self.padding_length)
             vectors = rows.edge_vectors.to(self.dtype).requires_grad_(True)
@@ -86,17 +93,37 @@ class Potential(torch.nn.Module):
         return energy, forces, virial
 
 
-def edge_memory(model: Allegro) -> int:
-    """Bytes that the evaluation of one edge holds at its peak: what autograd keeps, and as much again for gradients."""
+class Memory(NamedTuple):
+    """What the evaluation of a block holds at its peak: n atoms of k neighbours take n·(atom_edges + k)·edge_bytes."""
+
+    edge_bytes: int
+    atom_edges: int
+    """Atoms hold their operators beside their edges: as much as this many edges."""
+
+    def edges_in(self, n_bytes: int) -> int:
+        """How many edges, atoms counted as edges too, fit into a memory of that size."""
+        return max(1, n_bytes // self.edge_bytes)
+
+
+def memory_of(model: Allegro) -> Memory:
+    """Measure what autograd keeps of an evaluation; count as much again for gradients, and operators once more."""
+    small, more_edges, more_atoms = (_kept_bytes(model, n, k) for n, k in ((1, 8), (1, 24), (17, 8)))
+    edge = (more_edges - small) / 16
+    atom = (more_atoms - small) / 16 - 8 * edge
+    return Memory(edge_bytes=round(2 * edge), atom_edges=max(0, round(1.5 * atom / edge)))
+
+
+def _kept_bytes(model: Allegro, n_atoms: int, n_neighbours: int) -> int:
+    """Bytes that autograd keeps for the gradient of a block."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    n_edges = 64
-    vectors = torch.ones((1, n_edges, 3), dtype=model.dtype, requires_grad=True)
-    types = torch.zeros((1, n_edges), dtype=torch.int64)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        model.cpu()(vectors, types[:, 0], types)
-    return 2 * sum(kept.values()) // n_edges
+    device = model.shifts.device
+    vectors = torch.ones((n_atoms, n_neighbours, 3), dtype=model.dtype, device=device, requires_grad=True)
+    types = torch.zeros((n_atoms, n_neighbours), dtype=torch.int64, device=device)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model(vectors, types[:, 0], types)
+    return sum(kept.values())

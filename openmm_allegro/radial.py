@@ -23,13 +23,15 @@ def envelope(x: Tensor, power: int) -> Tensor:
     Gasteiger et al., Directional message passing, ICLR 2020, eq. 8.
     """
     p = float(power)
+    mask = x < 1.0
+    x = x.clamp(max=1.0)  # padding lies far beyond, where a high power overflows
     inside = (
         1.0
         - 0.5 * (p + 1.0) * (p + 2.0) * torch.pow(x, power)
         + p * (p + 2.0) * torch.pow(x, power + 1)
         - 0.5 * p * (p + 1.0) * torch.pow(x, power + 2)
     )
-    return inside * (x < 1.0)
+    return inside * mask
 
 
 class BesselEmbedding(torch.nn.Module):

@@ -91,6 +91,33 @@ def test_other_units_are_refused(tmp_path):
         load_model(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "another"}, "damaged metadata: `format`"),
+        ({"format_version": "one"}, "damaged metadata: `format_version`"),
+        ({"format_version": 0}, "damaged metadata: `format_version`"),
+        ({"dtype": "bfloat16"}, "damaged metadata: `dtype`"),
+        ({"config": {"r_max": 4.0}}, "configuration that does not fit this version: `type_names`"),
+    ],
+    ids=str,
+)
+def test_metadata_that_make_no_sense_are_refused(tmp_path, changes, message):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(_with_metadata(**changes))
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    model = small_model()
+    with torch.no_grad():
+        model.readout[0].weight[0, 0] = float("nan")
+    save_model(model, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="weights in `readout.0.weight` that are not finite numbers"):
+        load_model(tmp_path / "model.safetensors")
+
+
 def test_weights_of_another_configuration_are_refused(tmp_path):
     other = small_model(num_scalar_features=10)
     path = tmp_path / "model.safetensors"

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 import warnings
 
 import pytest
@@ -194,12 +195,12 @@ def test_the_pickle_of_a_python_force_holds_no_class_of_torch():
 
 
 @both_bridges
-def test_state_and_checkpoint_continue_the_same_trajectory(bridge, tmp_path):
+def test_state_and_checkpoint_continue_the_same_trajectory(bridge):
     topology, positions = water(box=TRICLINIC)
     force = AllegroForce(small_model(zbl=True), topology, bridge=bridge, precision="double")
     integrator = openmm.LangevinMiddleIntegrator(300, 1.0, 0.0005)
     integrator.setRandomNumberSeed(3)
-    context = context_of([force], positions, integrator=integrator)
+    context = context_of([copy.deepcopy(force)], positions, integrator=integrator)
     context.setVelocitiesToTemperature(300, 5)
     integrator.step(5)
     checkpoint = context.createCheckpoint()
@@ -210,9 +211,11 @@ def test_state_and_checkpoint_continue_the_same_trajectory(bridge, tmp_path):
     integrator.step(5)
     ends.append(context.getState(positions=True).getPositions(asNumpy=True)._value)
     np.testing.assert_array_equal(ends[0], ends[1])
-    context.setState(openmm.XmlSerializer.deserialize(state))
+    other = context_of([copy.deepcopy(force)], positions + 0.3, integrator=openmm.VerletIntegrator(0.0005))
+    other.setState(openmm.XmlSerializer.deserialize(state))
     context.loadCheckpoint(checkpoint)
-    np.testing.assert_allclose(energy_of(context), energy_of(context))
+    assert energy_of(other) == pytest.approx(energy_of(context), rel=1e-9)
+    np.testing.assert_allclose(forces_of(other), forces_of(context), rtol=1e-6, atol=1e-6)
 
 
 @both_bridges
@@ -331,7 +334,10 @@ def test_an_exported_file_works_in_torchforce(tmp_path):
 
 REFUSALS = [
     ({"atoms": [0, 24]}, "`atoms` has the index 24, but the topology has atoms 0 to 23"),
-    ({"atoms": [-1]}, "`atoms` has the index -1"),
+    ({"atoms": [-1]}, "`atoms` has the index -1; atoms are counted from 0"),
+    ({"atoms": [0.9, 1.2]}, "`atoms` must be whole numbers"),
+    ({"atoms": [True, False]}, "`atoms` is a mask; give indices"),
+    ({"atomic_numbers": [200] * 24}, "`atomic_numbers` has 200, which is no element"),
     ({"atoms": [3, 3]}, "`atoms` names atom 3 twice"),
     ({"atoms": []}, "`atoms` is empty"),
     ({"types": ["O", "H"]}, "there are 2 types for 24 atoms"),
@@ -342,6 +348,9 @@ REFUSALS = [
     ({"bridge": "python", "device": "tpu"}, "`device` is 'tpu', but here are only cpu"),
     ({"skin": -0.1}, "`skin` is -0.1 nm"),
     ({"max_memory": "two gigabytes"}, "write it as '2 GiB'"),
+    ({"max_memory": "1.2.3 GiB"}, "write it as '2 GiB'"),
+    ({"max_memory": -5}, "`max_memory` is -5"),
+    ({"skin": float("inf")}, "`skin` is inf nm"),
 ]
 
 
@@ -386,9 +395,33 @@ def test_a_system_that_contradicts_the_topology_is_refused():
         AllegroForce(small_model(), topology, system=system)
     for _ in range(24):
         system.addParticle(1.0)
-    system.addForce(openmm.NonbondedForce())
-    with pytest.raises(ValueError, match="the System's other forces are not periodic, but this force has"):
+    with pytest.raises(ValueError, match="the System's box has edges 2 × 2 × 2 nm and the topology's 1.1 × 1.02 ×"):
         AllegroForce(small_model(), topology, system=system)
+    system.setDefaultPeriodicBoxVectors(*TRICLINIC)
+    system.addForce(openmm.NonbondedForce())
+    with pytest.raises(ValueError, match="has a NonbondedForce that is not periodic, but this force has `periodic`"):
+        AllegroForce(small_model(), topology, system=system)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        openmm.CMMotionRemover(),
+        openmm.MonteCarloBarostat(1.0, 300.0),
+        openmm.AndersenThermostat(300.0, 1.0),
+        openmm.HarmonicBondForce(),
+    ],
+    ids=lambda force: type(force).__name__,
+)
+def test_a_system_with_forces_that_know_no_box_is_accepted(other):
+    topology, _ = water(box=TRICLINIC)
+    system = openmm.System()
+    for _ in range(24):
+        system.addParticle(1.0)
+    system.setDefaultPeriodicBoxVectors(*TRICLINIC)
+    system.addForce(copy.deepcopy(other))
+    system.addForce(AllegroForce(small_model(), topology, system=system, bridge="python"))
+    assert system.getNumForces() == 2
 
 
 def test_no_topology_needs_types_and_periodicity():
@@ -416,22 +449,83 @@ def test_positions_that_are_not_numbers_are_named_when_it_runs(bridge):
         energy_of(context)
 
 
-def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken(monkeypatch):
-    from openmm_allegro import bridges
+@both_bridges
+def test_errors_name_the_atoms_of_the_system_not_of_the_subset(bridge):
+    topology, positions = water()
+    force = AllegroForce(small_model(), topology, atoms=[9, 10, 11], bridge=bridge)
+    context = context_of([force], positions, None)
+    for atom, message in [(10, "the position of atom 10 is not a finite number"), (11, "atoms 9 and 11 are on one")]:
+        broken = positions.copy()
+        broken[atom] = np.nan if atom == 10 else positions[9]
+        context.setPositions(broken)
+        with pytest.raises(Exception, match=message):
+            energy_of(context)
 
-    problem = "openmmtorch is installed but does not load (libnvrtc.so.12: cannot open shared object file)"
-    monkeypatch.setattr(bridges, "torchforce_problem", lambda: problem)
+
+@both_bridges
+def test_a_system_smaller_than_the_subset_is_refused_when_it_runs(bridge):
+    _, positions = water()
+    force = AllegroForce(small_model(), None, atoms=[0, 99], types=["O", "H"], periodic=False, bridge=bridge)
+    with pytest.raises(Exception, match="the System has 24 particles, but this force acts on atom 99"):
+        energy_of(context_of([force], positions, None))
+
+
+def test_naming_a_device_takes_pythonforce():
     topology, _ = water()
-    with pytest.warns(UserWarning, match="AllegroForce uses openmm.PythonForce: openmmtorch is installed but"):
+    assert isinstance(AllegroForce(small_model(), topology, device="cpu"), openmm.PythonForce)
+
+
+@pytest.fixture
+def _unloadable_openmmtorch(tmp_path, monkeypatch):
+    """An openmmtorch that fails to load, as its binary does beside a torch for CUDA 13."""
+    reason = "libnvrtc.so.12: cannot open shared object file"
+    (tmp_path / "openmmtorch.py").write_text(f"raise ImportError({reason!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openmmtorch", raising=False)
+    torchforce_problem.cache_clear()
+    yield
+    torchforce_problem.cache_clear()
+
+
+@pytest.mark.usefixtures("_unloadable_openmmtorch")
+def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken():
+    topology, _ = water()
+    with pytest.warns(UserWarning, match="AllegroForce uses openmm.PythonForce: openmmtorch is installed but does not"):
         force = AllegroForce(small_model(), topology)
     assert isinstance(force, openmm.PythonForce)
-    with pytest.raises(ValueError, match="TorchForce cannot be used: openmmtorch is installed but does not load"):
+    with pytest.raises(ValueError, match="TorchForce cannot be used: .*libnvrtc.so.12"):
         AllegroForce(small_model(), topology, bridge="torchforce")
 
 
+@pytest.mark.skipif(
+    torchforce_problem() is None and not torchforce_can_be_copied(), reason="this pair of versions is warned of"
+)
 def test_the_default_bridge_says_nothing_alarming():
-    if torchforce_problem() is not None or torchforce_can_be_copied():
-        topology, _ = water()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            AllegroForce(small_model(), topology)
+    topology, _ = water()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AllegroForce(small_model(), topology)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@both_bridges
+@pytest.mark.parametrize("box", [None, TRICLINIC], ids=["isolated", "triclinic"])
+@pytest.mark.parametrize("atoms", [None, [3, 4, 5, 9, 10, 11, 0]], ids=["all", "subset"])
+def test_cuda_gives_the_numbers_of_the_cpu(bridge, box, atoms):
+    topology, positions = water(box=box)
+    model = small_model(torch.float32, zbl=True)
+    contexts = [
+        context_of(
+            [AllegroForce(model, topology, atoms=atoms, bridge=which, device=device, scale_parameter="scale")],
+            positions,
+            box,
+            platform,
+        )
+        for which, device, platform in (("python", "cpu", "Reference"), (bridge, "auto", "CUDA"))
+    ]
+    for context in contexts:
+        context.setParameter("scale", 0.5)
+    assert energy_of(contexts[1]) == pytest.approx(energy_of(contexts[0]), rel=1e-5)
+    scale = np.abs(forces_of(contexts[0])).max()
+    np.testing.assert_allclose(forces_of(contexts[1]), forces_of(contexts[0]), atol=1e-4 * scale)

@@ -110,3 +110,5 @@ def test_a_model_of_other_hyperparameters_is_refused():
     theirs = nequip_model(small_config())
     with pytest.raises(ValueError, match="give both the same hyperparameters"):
         copy_nequip_weights(theirs, Allegro(small_config(num_scalar_features=10), torch.float64))
+    with pytest.raises(ValueError, match="has no weight .*; give both models the same hyperparameters"):
+        copy_nequip_weights(theirs, Allegro(small_config(num_layers=3), torch.float64))

@@ -5,7 +5,7 @@ import torch
 from conftest import random_atoms, small_model
 from torch.profiler import ProfilerActivity, profile
 
-from openmm_allegro.potential import Potential, edge_memory
+from openmm_allegro.potential import Potential, memory_of
 
 
 def test_forces_are_minus_the_slope_of_the_energy():
@@ -49,25 +49,27 @@ def test_blocks_change_nothing(block_edges):
 
 def test_a_memory_bound_below_one_atom_says_what_would_do():
     positions, cell, types = random_atoms(40, 7.0)
-    with pytest.raises(ValueError, match="the memory bound allows only 5 edges at once; raise `max_memory` at least"):
+    with pytest.raises(ValueError, match="times the memory that is allowed at once; raise `max_memory` that many"):
         Potential(small_model(), block_edges=5)(positions, cell, types)
 
 
+@pytest.mark.parametrize("n_neighbours", [1, 8, 50])
 @pytest.mark.parametrize("options", [{}, {"l_max": 3, "num_layers": 3, "num_scalar_features": 32}], ids=str)
-def test_memory_of_a_block_is_below_its_estimate(options):
+def test_a_block_peaks_within_its_estimate(options, n_neighbours):
     model = small_model(torch.float32, **options)
-    positions, cell, types = random_atoms(216, 13.0)
-    potential = Potential(model, block_edges=2000)
-    potential(positions, cell, types)
+    memory = memory_of(model)
+    n_atoms = 4096 // n_neighbours
+    vectors = torch.ones((n_atoms, n_neighbours, 3), requires_grad=True)
+    types = torch.zeros((n_atoms, n_neighbours), dtype=torch.int64)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        potential(positions, cell, types)
+        torch.autograd.grad(model(vectors, types[:, 0], types).sum(), vectors)
     held = peak = 0
     for event in sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    pairs = 216 * 60 * (8 + 24 + 8 + 8)  # the list of pairs itself is apart from the block
-    assert 0.1 * 2000 * edge_memory(model) < peak < 2000 * edge_memory(model) + pairs
+    estimate = n_atoms * (memory.atom_edges + n_neighbours) * memory.edge_bytes
+    assert 0.3 * estimate < peak < estimate
 
 
 def test_an_empty_neighbourhood_gives_no_force():

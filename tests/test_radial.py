@@ -20,6 +20,13 @@ def test_envelope_and_two_derivatives_vanish_at_the_cutoff(power):
     assert envelope(torch.tensor([0.0]), power).item() == 1.0
 
 
+def test_envelope_and_its_slope_are_zero_far_beyond_the_cutoff_in_single_precision():
+    x = torch.tensor([1.5, 40.0], requires_grad=True)  # 40**48 is beyond float32
+    values = envelope(x, 48)
+    assert values.tolist() == [0.0, 0.0]
+    assert torch.autograd.grad(values.sum(), x)[0].tolist() == [0.0, 0.0]
+
+
 def test_envelope_of_power_six_is_the_published_polynomial():
     x = 0.7
     published = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8  # Gasteiger et al. 2020, eq. 8, p = 6
