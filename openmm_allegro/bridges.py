@@ -27,7 +27,7 @@ CANNOT_BE_COPIED = (
 )
 
 
-def choose_bridge(bridge: str) -> str:
+def choose_bridge(bridge: str, has_gpu: bool) -> str:
     """`torchforce` or `python`; with `auto` the faster one that works here, and the log says why.
 
     With a GPU that is TorchForce: positions and forces stay there. On a CPU PythonForce was measured a little
@@ -35,6 +35,9 @@ def choose_bridge(bridge: str) -> str:
     """
     if bridge not in ("auto", "torchforce", "python"):
         raise ValueError(f"`bridge` is {bridge!r}; it can be 'auto', 'torchforce' or 'python'")
+    if bridge == "auto" and not has_gpu:
+        log.info("AllegroForce uses openmm.PythonForce: without a GPU it is the faster one")
+        return "python"
     if bridge == "python":
         return bridge
     problem = torchforce_problem()
@@ -44,15 +47,13 @@ def choose_bridge(bridge: str) -> str:
         if not torchforce_can_be_copied():
             warnings.warn(CANNOT_BE_COPIED, stacklevel=3)
         return bridge
-    if problem is None and not torchforce_can_be_copied():
-        problem = CANNOT_BE_COPIED
-    if problem is None and torch.cuda.is_available():
+    if problem is None and torchforce_can_be_copied():
         log.info("AllegroForce uses openmm-torch's TorchForce: positions and forces stay on the GPU")
         return "torchforce"
-    if problem is None or problem == NOT_INSTALLED:
-        log.info("AllegroForce uses openmm.PythonForce: %s", problem or "without a GPU it is the faster one")
+    if problem == NOT_INSTALLED:
+        log.info("AllegroForce uses openmm.PythonForce: %s", problem)
     else:
-        warnings.warn(f"AllegroForce uses openmm.PythonForce: {problem}", stacklevel=3)
+        warnings.warn(f"AllegroForce uses openmm.PythonForce: {problem or CANNOT_BE_COPIED}", stacklevel=3)
     return "python"
 
 

@@ -106,7 +106,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     )
     if bridge == "auto" and device != "auto":
         bridge = "python"
-    if choose_bridge(bridge) == "torchforce":
+    if choose_bridge(bridge, torch.cuda.is_available()) == "torchforce":
         if device != "auto":
             raise ValueError(
                 f"`device` is {device!r}, but TorchForce evaluates where OpenMM's platform is; leave it 'auto' or "

@@ -3,7 +3,6 @@
 import copy
 import pickle
 import sys
-import warnings
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from conftest import small_model
 from openmm import app, unit
 
 from openmm_allegro import AllegroForce
-from openmm_allegro.bridges import PythonComputation, torchforce_can_be_copied, torchforce_problem
+from openmm_allegro.bridges import PythonComputation, choose_bridge, torchforce_can_be_copied, torchforce_problem
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.export import ForceModule, export_torchscript
 from openmm_allegro.potential import Potential
@@ -489,22 +488,24 @@ def _unloadable_openmmtorch(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("_unloadable_openmmtorch")
 def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken():
-    topology, _ = water()
     with pytest.warns(UserWarning, match="AllegroForce uses openmm.PythonForce: openmmtorch is installed but does not"):
-        force = AllegroForce(small_model(), topology)
-    assert isinstance(force, openmm.PythonForce)
+        assert choose_bridge("auto", has_gpu=True) == "python"
+    topology, _ = water()
     with pytest.raises(ValueError, match="TorchForce cannot be used: .*libnvrtc.so.12"):
         AllegroForce(small_model(), topology, bridge="torchforce")
 
 
-@pytest.mark.skipif(
-    torchforce_problem() is None and not torchforce_can_be_copied(), reason="this pair of versions is warned of"
-)
-def test_the_default_bridge_says_nothing_alarming():
-    topology, _ = water()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        AllegroForce(small_model(), topology)
+def test_without_a_gpu_pythonforce_is_taken_and_the_log_says_why(caplog):
+    with caplog.at_level("INFO", logger="openmm_allegro"):
+        assert choose_bridge("auto", has_gpu=False) == "python"
+    assert "without a GPU it is the faster one" in caplog.text
+
+
+@needs_torchforce
+def test_with_a_gpu_torchforce_is_taken_and_the_log_says_why(caplog):
+    with caplog.at_level("INFO", logger="openmm_allegro"):
+        assert choose_bridge("auto", has_gpu=True) == "torchforce"
+    assert "stay on the GPU" in caplog.text
 
 
 @pytest.mark.cuda
