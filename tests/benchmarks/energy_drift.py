@@ -9,6 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
+import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not find TorchForce's kernels)
 from openmm import app
 
 from openmm_allegro.analysis.energy import energy_drift
