@@ -204,7 +204,16 @@ def test_isolated_atoms_are_taken_from_one_atom_frames():
 
 def test_isolated_atoms_must_cover_the_types():
     options = DataOptions(train="a", n_validation=1, isolated_atoms={"H": -13.0})
-    with pytest.raises(ValueError, match="`data.isolated_atoms` has no energy of an isolated O, only of H; add it"):
+    with pytest.raises(ValueError, match=r"`data.isolated_atoms` \[eV\] has no energy of an isolated O, only of H"):
         energy_shifts(toy_frames(2), [], TYPES, options)
     with pytest.raises(ValueError, match="`data.train` has no frame of one atom"):
         energy_shifts(toy_frames(2), [], TYPES, options.model_copy(update={"isolated_atoms": "in_train"}))
+
+
+def test_clusters_beside_periodic_frames_leave_the_gradient_of_the_stress_finite(model):
+    frames = [toy_frames(3, periodic=True)[2], toy_frames(3)[2]]
+    batch = dataset(frames).batch([0, 1])
+    loss = weighted_loss(predict(model, batch, with_stress=True, training=True), batch, LossOptions(stress=1.0))
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None)

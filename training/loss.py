@@ -45,7 +45,8 @@ def predict(model: Allegro, batch: Batch, with_stress: bool = False, training: b
         if with_stress:
             strain = torch.einsum("nka,nkb->nab", vectors, slopes)
             strain = strain.new_zeros((n_frames, 3, 3)).index_add(0, batch.frame, strain)
-            stress = strain / batch.volumes.to(strain.dtype).reshape(-1, 1, 1)
+            volumes = torch.where(batch.volumes > 0, batch.volumes, 1.0)  # NaN would reach the gradient of clusters
+            stress = strain / volumes.to(strain.dtype).reshape(-1, 1, 1)
     if training:
         return Prediction(energy, forces, stress)
     return Prediction(energy.detach(), forces.detach(), None if stress is None else stress.detach())

@@ -91,7 +91,7 @@ def energy_shifts(
     if choice == "fit":
         return fitted_shifts(frames, names)
     if isinstance(choice, dict):
-        energies, source = choice, "`data.isolated_atoms`"
+        energies, source = choice, "`data.isolated_atoms` [eV]"
     elif isinstance(choice, Path):
         energies, source = isolated_energies(read_frames(choice, data), f"`{choice}`"), f"`{choice}`"
     else:
