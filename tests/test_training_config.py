@@ -72,6 +72,9 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ("max_epochs = 3", "max_epochs = 0", "option `run.max_epochs` is 0: input should be greater than 0"),
         ("max_epochs = 3", "", "say when to stop: `run.max_epochs`, `run.max_steps` or `run.max_time_minutes`"),
         ("n_validation = 10", "", "give either `data.validation` .a file. or `data.n_validation` .a count."),
+        ("[run]", "[loss]\nforces = inf\n[run]", "option `loss.forces` is inf: input should be a finite number"),
+        ("[run]", "[loss]\nforces = true\n[run]", "option `loss.forces` is True: input should be a valid number"),
+        ("max_epochs = 3", "max_epochs = true", "option `run.max_epochs` is True: input should be a valid integer"),
         ("r_max = 5.0", 'r_max = "wide"', "option `model.r_max` is 'wide': input should be a valid number"),
         ("r_max = 5.0", "r_max = 5.0\nl_max = -1", "option `model.l_max` is -1"),
         ("max_epochs = 3", 'max_epochs = 3\nprecision = "half"', "option `run.precision` is 'half': .*'float32'"),
@@ -97,3 +100,14 @@ def test_a_missing_file_is_named():
 def test_the_recipe_of_the_examples_can_be_read():
     recipe = Path(__file__).parents[1] / "examples" / "acac.toml"
     assert load_config(recipe, "data").model["r_max"] == 5.0
+
+
+def test_a_run_that_starts_from_a_model_needs_no_model_section(tmp_path):
+    text = MINIMAL.replace("[model]\nr_max = 5.0\n", "") + 'start_from = "model.safetensors"\n'
+    assert load_text(tmp_path, text).model == {}
+
+
+def test_energies_of_free_atoms_are_refused_beside_a_model_that_has_its_own(tmp_path):
+    text = MINIMAL.replace("[model]", "isolated_atoms = { H = -13.5 }\n[model]") + 'start_from = "a.safetensors"\n'
+    with pytest.raises(ValueError, match="`data.isolated_atoms` has no effect with `run.start_from`"):
+        load_text(tmp_path, text)

@@ -1,5 +1,6 @@
 """Reading labelled frames, and refusing broken ones with the file and the frame's number."""
 
+import dataclasses
 import gzip
 import lzma
 
@@ -14,7 +15,7 @@ from openmm_allegro import units
 from openmm_allegro.training.config import DataOptions, LabelOptions, LossOptions
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import check_elements, require_labels
-from openmm_allegro.training.splits import read_frame_sets
+from openmm_allegro.training.splits import FrameSets, read_frame_sets
 
 
 def written(path, atoms):
@@ -191,3 +192,83 @@ def test_a_named_label_that_no_frame_has_is_refused(tmp_path):
     ase.io.write(tmp_path / "frames.extxyz", [atoms])
     with pytest.raises(ValueError, match="no frame of `frames.extxyz` has `frcs`, which `forces_key` names"):
         read_frames(tmp_path / "frames.extxyz", LabelOptions(forces_key="frcs"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("numbers", np.array([1, 8, 2])),
+        ("cell", np.eye(3)),
+        ("positions", np.zeros((3, 3))),
+        ("energy", -1.0),
+        ("energy", None),
+        ("forces", np.ones((3, 3))),
+        ("forces", None),
+        ("stress", np.ones((3, 3))),
+    ],
+)
+def test_the_fingerprint_changes_with_each_part_of_a_frame(field, value):
+    frames = toy_frames(4)
+    changed = [dataclasses.replace(frames[0], **{field: value}), *frames[1:]]
+    assert FrameSets(changed, [], []).fingerprint() != FrameSets(frames, [], []).fingerprint()
+
+
+def test_the_fingerprint_knows_which_frames_are_trained_on():
+    frames = toy_frames(4)
+    assert FrameSets(frames, [], []).fingerprint() != FrameSets(frames[:2], frames[2:], []).fingerprint()
+
+
+@pytest.mark.parametrize("broken", [0, 5, 13])
+def test_an_absurd_energy_is_refused_by_its_frame(tmp_path, broken):
+    all_atoms = [toy_atoms(frame) for frame in toy_frames(16)]
+    all_atoms[broken].calc.results["energy"] = 1e7
+    data = DataOptions(train=written(tmp_path / "a.xyz", all_atoms), n_validation=4)
+    with pytest.raises(ValueError, match=rf"frame {broken} of `a.xyz`: the energy is 1e\+07 eV, .*`data.units`"):
+        read_frame_sets(data, LossOptions())
+    lenient = data.model_copy(update={"max_energy_deviation": 1e8})
+    assert len(read_frame_sets(lenient, LossOptions()).train) == 12
+
+
+def npz_arrays(**changed):
+    """Two frames of three atoms."""
+    arrays = {"z": np.array([8, 1, 1]), "R": np.ones((2, 3, 3)), "E": np.array([-100.0, -101.0])}
+    return arrays | {"F": np.ones((2, 3, 3))} | changed
+
+
+def test_an_npz_array_that_is_named_comes_first(tmp_path):
+    np.savez(tmp_path / "a.npz", **npz_arrays(dft=np.array([-5.0, -6.0]), pull=np.zeros((2, 3, 3))))
+    options = LabelOptions(units="eV", energy_key="dft", forces_key="pull")
+    frame = read_frames(tmp_path / "a.npz", options)[1]
+    assert frame.energy == -6.0
+    assert not frame.forces.any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lattice": np.eye(3)}, "`a.npz` has `lattice`, but npz files are read as clusters"),
+        ({"E": np.zeros(3)}, r"the energies have shape \(3,\); expected \(2,\), for 2 frames of 3 atoms"),
+        ({"F": np.ones((4, 3, 3))}, r"the forces have shape \(4, 3, 3\); expected \(2, 3, 3\)"),
+        ({"z": np.array([8, 1])}, r"the positions have shape \(2, 3, 3\); expected \(2, 2, 3\)"),
+        ({"z": np.array([8, 1, 0])}, "frame 0 of `a.npz`: the atomic number of atom 2 is 0; expected 1 to 118"),
+        ({"z": np.array([8, 119, 1])}, "the atomic number of atom 1 is 119"),
+    ],
+)
+def test_a_wrong_npz_file_is_refused(tmp_path, changed, message):
+    np.savez(tmp_path / "a.npz", **npz_arrays(**changed))
+    with pytest.raises(ValueError, match=message):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
+
+
+def test_a_damaged_npz_file_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **npz_arrays())
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
+    with pytest.raises(ValueError, match="cannot read `.*a.npz`"):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
+
+
+def test_a_label_that_is_no_number_is_refused(tmp_path):
+    path = write_toy_set(tmp_path / "a.xyz", 2)
+    path.write_text(path.read_text().replace("energy=", "energy=about", 1))
+    with pytest.raises(ValueError, match="frame 0 of `a.xyz`: `energy` is 'about-.*'; expected numbers only"):
+        read_frames(path)

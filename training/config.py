@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from openmm_allegro.options import checked, read_table
 from openmm_allegro.training.model_options import ModelOptions, check_model_options
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, strict=True)]
+Count = Annotated[int, Field(gt=0, strict=True)]
 
 
 def _as_list(value: object) -> object:
@@ -30,7 +31,7 @@ Minutes = Annotated[float, BeforeValidator(_as_minutes), Field(gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class LabelOptions(_Section):
@@ -59,16 +60,18 @@ class DataOptions(LabelOptions):
     """Files to train on: extended XYZ (also .gz, .xz), npz, or what else ASE reads."""
     validation: Paths | None = None
     """Files to validate on."""
-    n_validation: Annotated[int, Field(gt=0)] | None = None
+    n_validation: Count | None = None
     """Hold back this many of the training frames, where no `validation` is given."""
-    n_train: Annotated[int, Field(gt=0)] | None = None
+    n_train: Count | None = None
     """Train on this many of the remaining frames only."""
     split: Literal["random", "last"] = "random"
     """`last` holds back the end of the file, for frames that follow each other in time."""
     seed: int = 1
     """Of the choice of frames."""
     isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train"] = "fit"
-    """Energies of the free atoms: a table, a file, least squares, or the one-atom frames of `train`."""
+    """Energies of the free atoms: a table [eV], a file, least squares, or the one-atom frames of `train`."""
+    max_energy_deviation: Positive = 50.0
+    """An energy this far [eV/atom] from what the compositions of the frames predict is taken for a broken label."""
 
     @model_validator(mode="after")
     def _one_validation_set(self) -> "DataOptions":
@@ -104,11 +107,11 @@ class OptimizerOptions(_Section):
     """`cosine` falls over the run: over whichever of steps, epochs and time ends it first."""
     final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.001
     """Where `cosine` ends and below which `plateau` does not go, as a share of `lr`."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: Annotated[int, Field(ge=0, strict=True)] = 100
     """Steps over which the learning rate rises to `lr`."""
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """What `plateau` multiplies the learning rate by."""
-    plateau_patience: Annotated[int, Field(ge=0)] = 25
+    plateau_patience: Annotated[int, Field(ge=0, strict=True)] = 25
     """Validations without improvement before `plateau` lowers the learning rate."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient."""
@@ -119,17 +122,17 @@ class OptimizerOptions(_Section):
 class RunOptions(_Section):
     """How long, on what, and in which precision."""
 
-    batch_size: Annotated[int, Field(gt=0)] = 5
+    batch_size: Count = 5
     """Frames of one optimiser step."""
-    max_epochs: Annotated[int, Field(gt=0)] | None = None
+    max_epochs: Count | None = None
     """Passes over the training frames."""
-    max_steps: Annotated[int, Field(gt=0)] | None = None
+    max_steps: Count | None = None
     """Optimiser steps."""
     max_time_minutes: Minutes | None = None
     """Minutes, or "hours:minutes"; the time before a `--resume` counts."""
-    early_stopping_patience: Annotated[int, Field(gt=0)] | None = None
+    early_stopping_patience: Count | None = None
     """Stop after this many validations without improvement."""
-    validate_every: Annotated[int, Field(gt=0)] = 1
+    validate_every: Count = 1
     """Epochs between validations."""
     precision: Literal["float32", "float64"] = "float32"
     """Of the weights; energies are summed in float64 always."""
@@ -137,10 +140,10 @@ class RunOptions(_Section):
     """Of the first weights and of the order of the frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a CUDA device if there is one."""
-    num_threads: Annotated[int, Field(gt=0)] | None = None
+    num_threads: Count | None = None
     """CPU threads of torch; not given: as torch chooses."""
     start_from: Path | None = None
-    """A model file whose weights and `[model]` section the run begins with (fine-tuning)."""
+    """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out."""
 
     @model_validator(mode="after")
     def _ends(self) -> "RunOptions":
@@ -161,13 +164,23 @@ class TrainingConfig(_Section):
     toml_text: str = Field(default="", repr=False)
     """The file as it was read, kept in every checkpoint."""
 
+    @model_validator(mode="after")
+    def _energies_of_one_model(self) -> "TrainingConfig":
+        if self.run.start_from is not None and "isolated_atoms" in self.data.model_fields_set:
+            raise ValueError(
+                "`data.isolated_atoms` has no effect with `run.start_from`, whose model has its own energies of "
+                "the free atoms; leave it out"
+            )
+        return self
+
 
 def load_config(path: Path | str, data_root: Path | str | None = None) -> TrainingConfig:
     """Read a TOML file; paths in it are relative to its own folder, those of data to `data_root` if given."""
     path = Path(path)
     table = read_table(path)
     config = checked({**table, "toml_text": path.read_text(encoding="utf-8")}, TrainingConfig)
-    check_model_options(config.model)
+    if config.run.start_from is None:
+        check_model_options(config.model)
     return _with_absolute_paths(config, path.parent, Path(data_root) if data_root else path.parent)
 
 

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ NPZ_NAMES = {
     "forces": ("forces", "F"),
 }
 """Names of the arrays in rMD17, MD17 and our own npz files."""
+NPZ_CELL_NAMES = ("lattice", "cell", "cells", "pbc")
 
 
 def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = None) -> list[Frame]:
@@ -98,7 +100,7 @@ def _check_named_labels(images: Sequence[ase.Atoms], path: Path, options: LabelO
         key = getattr(options, option)
         if option not in options.model_fields_set or key is None or all(len(atoms) == 1 for atoms in images):
             continue
-        if all(_label(atoms, key) is None for atoms in images):
+        if all(_found(atoms, key) is None for atoms in images):
             raise ValueError(f"no frame of `{path.name}` has `{key}`, which `{option}` names; check the name")
 
 
@@ -110,8 +112,8 @@ def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fra
         )
     periodic = bool(atoms.pbc.all())
     to_ev = ENERGY_UNITS[options.units or "eV"]
-    energy = _label(atoms, options.energy_key)
-    forces = _label(atoms, options.forces_key)
+    energy = _label(atoms, options.energy_key, origin)
+    forces = _label(atoms, options.forces_key, origin)
     return Frame(
         numbers=np.asarray(atoms.numbers, dtype=np.int64),
         positions=np.asarray(atoms.positions, dtype=np.float64),
@@ -124,18 +126,26 @@ def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fra
     )
 
 
-def _label(atoms: ase.Atoms, key: str) -> Array | None:
+def _label(atoms: ase.Atoms, key: str, origin: str) -> Array | None:
+    value = _found(atoms, key)
+    try:
+        return None if value is None else np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{origin}: `{key}` is {value!r}; expected numbers only") from error
+
+
+def _found(atoms: ase.Atoms, key: str) -> object:
     """Where ASE has put a label: what it knows goes to a calculator, the rest to info or arrays."""
     results = {} if atoms.calc is None else atoms.calc.results
     for place in (results, atoms.info, atoms.arrays):
         if key in place:
-            return np.asarray(place[key], dtype=np.float64)
+            return place[key]
     return None
 
 
 def _stress(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Array | None:
     key = options.virial_key or options.stress_key
-    value = _label(atoms, key)
+    value = _label(atoms, key, origin)
     if value is None:
         return None
     if value.size not in (6, 9):
@@ -152,31 +162,54 @@ def _read_npz(path: Path, options: LabelOptions) -> list[Frame]:
         )
     to_ev = ENERGY_UNITS[options.units]
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {meaning: _npz_array(file, path, meaning) for meaning in NPZ_NAMES}
-    except (OSError, EOFError) as error:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            cells = [name for name in file if name.lower() in NPZ_CELL_NAMES]
+            if cells:
+                raise ValueError(
+                    f"`{path.name}` has `{cells[0]}`, but npz files are read as clusters; write periodic frames as "
+                    "extended XYZ"
+                )
+            arrays = {meaning: _npz_array(file, path, meaning, options) for meaning in NPZ_NAMES}
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"cannot read `{path}`: {error}") from error
-    positions = arrays["positions"].reshape(-1, len(arrays["atomic numbers"]), 3)
+    positions = arrays["positions"]
+    n_frames, n_atoms = len(positions), arrays["atomic numbers"].size
+    arrays["energies"] = arrays["energies"].reshape(-1)
+    expected = {
+        "atomic numbers": (n_atoms,),
+        "positions": (n_frames, n_atoms, 3),
+        "energies": (n_frames,),
+        "forces": (n_frames, n_atoms, 3),
+    }
+    for meaning, shape in expected.items():
+        if arrays[meaning].shape != shape:
+            raise ValueError(
+                f"`{path.name}`: the {meaning} have shape {arrays[meaning].shape}; expected {shape}, "
+                f"for {n_frames} frames of {n_atoms} atoms"
+            )
     return [
         Frame(
             numbers=arrays["atomic numbers"].astype(np.int64),
             positions=positions[i],
             cell=np.zeros((3, 3)),
             periodic=False,
-            energy=float(arrays["energies"].reshape(-1)[i]) * to_ev,
+            energy=float(arrays["energies"][i]) * to_ev,
             forces=arrays["forces"][i] * to_ev,
             stress=None,
             origin=f"frame {i} of `{path.name}`",
         )
-        for i in range(len(positions))
+        for i in range(n_frames)
     ]
 
 
-def _npz_array(file: np.lib.npyio.NpzFile, path: Path, meaning: str) -> Array:
-    for name in NPZ_NAMES[meaning]:
+def _npz_array(file: np.lib.npyio.NpzFile, path: Path, meaning: str, options: LabelOptions) -> Array:
+    named = {"energies": "energy_key", "forces": "forces_key"}.get(meaning)
+    names = NPZ_NAMES[meaning]
+    if named in options.model_fields_set:
+        names = (getattr(options, named), *names)
+    for name in names:
         if name in file:
             return np.asarray(file[name], dtype=np.float64)
     raise ValueError(
-        f"`{path.name}` has no {meaning}: expected an array named {' or '.join(NPZ_NAMES[meaning])}, "
-        f"found {', '.join(file)}"
+        f"`{path.name}` has no {meaning}: expected an array named {' or '.join(names)}, found {', '.join(file)}"
     )

@@ -54,6 +54,9 @@ def check_frame(frame: Frame, options: LabelOptions) -> None:
     where = frame.origin
     if len(frame.numbers) == 0:
         raise ValueError(f"{where} has no atoms; remove it")
+    if frame.numbers.min() < 1 or frame.numbers.max() > 118:
+        atom = int(np.argmax((frame.numbers < 1) | (frame.numbers > 118)))
+        raise ValueError(f"{where}: the atomic number of atom {atom} is {frame.numbers[atom]}; expected 1 to 118")
     if not np.isfinite(frame.positions).all():
         atom = int(np.argmin(np.isfinite(frame.positions).all(axis=1)))
         raise ValueError(f"{where}: the position of atom {atom} is not a finite number; remove the frame")
@@ -95,6 +98,33 @@ def _check_forces(frame: Frame, max_force: float) -> None:
         raise ValueError(
             f"{frame.origin}: the force on atom {int(largest.argmax())} is {largest.max():.4g} eV/Å; "
             f"expected at most {max_force:g} (`data.max_force`); remove the frame, or check `data.units`"
+        )
+
+
+def check_energies(frames: Sequence[Frame], max_deviation: float) -> None:
+    """Refuse an energy far from what the composition predicts. max_deviation: [eV/atom].
+
+    Each frame is compared with a least-squares fit to all the others, in closed form: with leverage h its
+    residual grows by 1/(1 - h). The frame named is the one without which the rest fits best.
+    """
+    labelled = [frame for frame in frames if frame.energy is not None]
+    if not labelled:
+        return
+    energies = np.array([frame.energy for frame in labelled], float)
+    elements = np.unique(np.concatenate([frame.numbers for frame in labelled]))
+    counts = np.array([(frame.numbers[:, None] == elements).sum(0) for frame in labelled], float)
+    basis, sizes, _ = np.linalg.svd(counts, full_matrices=False)
+    basis = basis[:, sizes > 1e-8 * sizes[0]]
+    freedom = 1 - np.square(basis).sum(1)  # 1 - h; zero where no other frame can tell
+    residuals = np.where(freedom > 1e-6, energies - basis @ (basis.T @ energies), 0.0)
+    freedom = np.maximum(freedom, 1e-6)
+    worst = int(np.argmax(residuals**2 / freedom))
+    frame, deviation = labelled[worst], residuals[worst] / freedom[worst] / len(labelled[worst].numbers)
+    if abs(deviation) > max_deviation:
+        raise ValueError(
+            f"{frame.origin}: the energy is {frame.energy:.6g} eV, {abs(deviation):.3g} eV/atom away from what the "
+            f"other frames say of its elements; expected at most {max_deviation:g} (`data.max_energy_deviation`); "
+            "remove the frame, or check `data.units`"
         )
 
 

@@ -19,6 +19,17 @@ def allegro_config(options: ModelOptions) -> AllegroConfig:
     return checked(dict(options), AllegroConfig, "model")
 
 
+def check_same_model(options: ModelOptions, config: AllegroConfig) -> None:
+    """Refuse options that differ from those of the model a run starts from."""
+    asked = allegro_config(config.model_dump() | options)
+    for name, value in options.items():
+        if getattr(asked, name) != getattr(config, name):
+            raise ValueError(
+                f"`model.{name}` is {value!r}, but the model of `run.start_from` has {getattr(config, name)!r}; "
+                "leave it out"
+            )
+
+
 def _types_named(options: ModelOptions) -> list[str]:
     tables = ["avg_num_neighbors", "per_type_energy_scales", "per_type_energy_shifts"]
     for table in tables:

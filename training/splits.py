@@ -7,7 +7,7 @@ import numpy as np
 
 from openmm_allegro.training.config import DataOptions, LossOptions
 from openmm_allegro.training.data import read_frames
-from openmm_allegro.training.frames import Frame, require_labels
+from openmm_allegro.training.frames import Frame, check_energies, require_labels
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class FrameSets:
 
     def fingerprint(self) -> str:
         """Changes when the frames, their labels or their order change."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
         for frame in self.train + self.validation:
-            digest.update(frame.positions.tobytes())
-            digest.update(repr(frame.energy).encode())
+            for value in (frame.numbers, frame.cell, frame.positions, frame.energy, frame.forces, frame.stress):
+                digest.update(b"none" if value is None else np.asarray(value, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
 
@@ -44,6 +44,7 @@ def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:
         frames = _choose(frames, data.n_train, data.seed)
     require_labels(frames, loss)
     require_labels(held_back, loss)
+    check_energies([*frames, *held_back], data.max_energy_deviation)
     return FrameSets(frames, held_back, one_atom)
 
 
