@@ -108,3 +108,10 @@ def test_the_table_shows_what_is_known(model):
     assert "forces on O" in text
     assert "meV/Å" in text
     assert "stress" not in text
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu"])
+def test_a_device_that_is_not_here_is_refused(tmp_path, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"`device` is '{device}', but here are only cpu"):
+        evaluate_file(tmp_path / "a.safetensors", tmp_path / "a.xyz", device=device)

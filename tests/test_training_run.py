@@ -41,6 +41,15 @@ def run(path, folder, resume=False, pictures=False):
     return train(load_config(path), folder, resume=resume, progress=False, pictures=pictures)
 
 
+def kill_in_step(step, path, folder):
+    killed = subprocess.run(
+        [sys.executable, "-c", DIES_IN_STEP, path, folder, str(step)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+
+
 def assert_same_weights(one, other):
     first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
@@ -81,12 +90,7 @@ def test_a_run_leaves_models_history_and_pictures(tmp_path):
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, optimizer):
     path = write_toy_run(tmp_path, "max_epochs = 6\nvalidate_every = 2", optimizer)
     whole = run(path, tmp_path / "whole")
-    killed = subprocess.run(
-        [sys.executable, "-c", DIES_IN_STEP, path, tmp_path / "killed", "18"],  # in the fifth of six epochs
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    kill_in_step(18, path, tmp_path / "killed")  # in the fifth of six epochs
     resumed = run(path, tmp_path / "killed", resume=True)
     assert resumed.steps == whole.steps == 24
     assert_same_weights(whole.last_model, resumed.last_model)
@@ -174,10 +178,67 @@ def test_a_mistake_in_the_data_leaves_no_folder(tmp_path):
 def test_fine_tuning_begins_with_the_given_weights(tmp_path):
     first = run(write_toy_run(tmp_path, "max_epochs = 20"), tmp_path / "first")
     path = write_toy_run(tmp_path, 'max_epochs = 1\nstart_from = "first/best.safetensors"')
+    path.write_text(path.read_text().replace("isolated_atoms", "# isolated_atoms"))
     second = run(path, tmp_path / "second")
     assert second.validation.forces_mae_mev_per_angstrom < 1.5 * first.validation.forces_mae_mev_per_angstrom
     scratch = run(write_toy_run(tmp_path, "max_epochs = 1"), tmp_path / "scratch")
     assert second.validation.forces_mae_mev_per_angstrom < 0.7 * scratch.validation.forces_mae_mev_per_angstrom
+
+
+def test_fine_tuning_refuses_another_model(tmp_path):
+    run(write_toy_run(tmp_path, "max_epochs = 1"), tmp_path / "first")
+    path = write_toy_run(tmp_path, 'max_epochs = 1\nstart_from = "first/best.safetensors"')
+    text = path.read_text().replace("isolated_atoms", "# isolated_atoms")
+    path.write_text(text.replace("r_max = 4.0", "r_max = 5.0"))
+    with pytest.raises(ValueError, match="`model.r_max` is 5.0, but the model of `run.start_from` has 4.0"):
+        run(path, tmp_path / "second")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_killed_in_its_first_epoch_can_be_started_again(tmp_path, resume):
+    path = write_toy_run(tmp_path)
+    kill_in_step(2, path, tmp_path / "killed")
+    assert [file.name for file in (tmp_path / "killed").iterdir()] == ["tensorboard"]
+    again = run(path, tmp_path / "killed", resume=resume)
+    assert_same_weights(run(path, tmp_path / "whole").last_model, again.last_model)
+
+
+def test_a_run_killed_before_its_first_validation_goes_on_to_the_same_weights(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 4\nvalidate_every = 4")
+    kill_in_step(6, path, tmp_path / "killed")  # in the second of four epochs
+    assert (tmp_path / "killed" / "resume.ckpt").is_file()
+    resumed = run(path, tmp_path / "killed", resume=True)
+    whole = run(path, tmp_path / "whole")
+    assert_same_weights(whole.last_model, resumed.last_model)
+    with whole.history.open() as one, resumed.history.open() as other:
+        for row, again in zip(csv.DictReader(one), csv.DictReader(other), strict=True):
+            assert row["train_loss"] == again["train_loss"]
+
+
+def test_a_validation_frame_with_an_unseen_element_is_named(tmp_path):
+    path = write_toy_run(tmp_path)
+    write_toy_set(tmp_path / "other.xyz", 1)
+    other = (tmp_path / "other.xyz").read_text().replace("\nO ", "\nN ")
+    (tmp_path / "other.xyz").write_text(other)
+    path.write_text(path.read_text().replace("n_validation = 4", 'validation = "other.xyz"'))
+    with pytest.raises(ValueError, match="frame 0 of `other.xyz`: atom 1 is N, but this model knows only H, O"):
+        run(path, tmp_path / "out")
+
+
+def test_a_type_that_no_training_frame_has_is_warned_of(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 1")
+    text = path.read_text().replace("[model]", '[model]\ntype_names = ["H", "O", "N"]')
+    path.write_text(text.replace("O = -2041.0", "O = -2041.0, N = -1000.0"))
+    with pytest.warns(UserWarning, match="no training frame has N, which `model.type_names` names"):
+        run(path, tmp_path / "out")
+
+
+def test_a_device_that_is_not_here_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = write_toy_run(tmp_path)
+    path.write_text(path.read_text().replace('device = "cpu"', 'device = "cuda"'))
+    with pytest.raises(ValueError, match="`device` is 'cuda', but here are only cpu"):
+        run(path, tmp_path / "out")
 
 
 @contextmanager

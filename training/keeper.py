@@ -2,6 +2,7 @@
 
 import csv
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ from openmm_allegro.training.module import TrainingModule
 
 RESUME_FILE = "resume.ckpt"
 HISTORY_FILE = "history.csv"
+LEFT_BY_A_STOPPED_START = {"tensorboard", f"{HISTORY_FILE}.tmp", f"{RESUME_FILE}.tmp"}
+"""What a run may leave in its folder before it can be resumed."""
+SECONDS_BETWEEN_SAVES = 10
+"""An epoch that is not validated and ends sooner after the last resume file does not write one."""
 
 
 class Keeper(Callback):
@@ -34,6 +39,8 @@ class Keeper(Callback):
         self.validation = validation
         self.provenance = provenance
         self.run_id = run_id
+        self.next_save = 0.0
+        """Moment of `time.monotonic` before which only validations write the resume file."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Time counts from here."""
@@ -45,7 +52,11 @@ class Keeper(Callback):
         assert isinstance(pl_module, TrainingModule)
         module, run = pl_module, pl_module.config.run
         complete = module.steps % module.steps_per_epoch == 0
-        if not complete or (trainer.current_epoch + 1) % run.validate_every != 0:
+        if not complete:
+            return
+        if (trainer.current_epoch + 1) % run.validate_every != 0:
+            if time.monotonic() >= self.next_save:
+                self.save_resume_file(trainer)
             return
         self.validate_and_save(module)
         for logger in trainer.loggers:
@@ -90,6 +101,7 @@ class Keeper(Callback):
         with saving(path):
             trainer.save_checkpoint(temporary)
             os.replace(temporary, path)
+        self.next_save = time.monotonic() + SECONDS_BETWEEN_SAVES
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.device import chosen_device
 from openmm_allegro.training.frames import Array, Frame
 from openmm_allegro.training.loss import predict
 from openmm_allegro.units import EV_TO_MEV
@@ -101,9 +102,8 @@ def evaluate_file(
     device: str = "auto",
 ) -> ErrorTable:
     """Errors of a model file over the frames of a data file. device: "auto", "cpu" or "cuda"."""
+    device = chosen_device(device)
     frames = read_frames(Path(data_path), options)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     return evaluate(load_model(Path(model_path)).to(device), frames, batch_size)
 
 

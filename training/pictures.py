@@ -55,13 +55,13 @@ def draw_parity(frames: Sequence[Frame], predictions: Sequence[FramePrediction],
     forces = np.concatenate(components) if components else np.zeros((0, 2))
     figure = Figure(figsize=(7.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _parity(left, energies, "energy − mean", "meV/atom", EV_TO_MEV / EV_TO_MEV)
-    _parity(right, forces, "force component", "eV/Å", EV_TO_MEV)
+    _parity(left, energies, "energy − mean", "meV/atom")
+    _parity(right, forces, "force component", "eV/Å")
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
-def _parity(axes: Axes, values: Array, name: str, unit: str, to_milli: float) -> None:
-    """values: (points, 2) reference and prediction [unit]. to_milli: factor from `unit` to meV or meV/Å."""
+def _parity(axes: Axes, values: Array, name: str, unit: str) -> None:
+    """values: (points, 2) reference and prediction [unit]. unit: of eV or of meV; errors are written in meV."""
     if len(values) == 0:
         axes.set_axis_off()
         return
@@ -70,8 +70,8 @@ def _parity(axes: Axes, values: Array, name: str, unit: str, to_milli: float) ->
     limits = (low - margin, high + margin)
     axes.plot(limits, limits, color=TRAIN, lw=1, zorder=1)
     axes.plot(values[:, 0], values[:, 1], ".", color=VALIDATION, ms=4, mew=0, alpha=0.5, zorder=2, rasterized=True)
-    error = (values[:, 1] - values[:, 0]) * to_milli
-    milli = unit if unit.startswith("m") else f"m{unit}"
+    milli, factor = (unit, 1.0) if unit.startswith("m") else (f"m{unit}", EV_TO_MEV)
+    error = (values[:, 1] - values[:, 0]) * factor
     text = f"MAE {np.abs(error).mean():.3g} {milli}\nRMSE {np.sqrt((error**2).mean()):.3g} {milli}"
     axes.text(0.05, 0.95, text, transform=axes.transAxes, va="top", fontsize=9)
     axes.set(xlim=limits, ylim=limits, aspect="equal")

@@ -1,6 +1,7 @@
 """One training run from a configuration to a folder with models, history and pictures."""
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from openmm_allegro.checkpoint import load_model
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig
-from openmm_allegro.training.keeper import HISTORY_FILE, RESUME_FILE, Keeper
+from openmm_allegro.training.device import chosen_device
+from openmm_allegro.training.keeper import HISTORY_FILE, LEFT_BY_A_STOPPED_START, RESUME_FILE, Keeper
 from openmm_allegro.training.metrics import ErrorTable, error_table, predict_frames
+from openmm_allegro.training.model_options import check_same_model
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.pictures import draw_learning_curve, draw_parity
 from openmm_allegro.training.progress_bar import ProgressBar
@@ -67,10 +70,13 @@ def train(
 ) -> TrainResult:
     """Train a model; an interrupted run goes on with `resume`, to the same weights as without the interruption.
 
+    Resuming is exact where steps or epochs end the run; with a time limit the learning rate follows the clock.
     progress: show a bar. pictures: draw the learning curve and predictions at the end.
     """
     folder = Path(output_dir)
     _check_folder(folder, resume)
+    resume = resume and (folder / RESUME_FILE).is_file()
+    device = chosen_device(config.run.device)
     if config.run.num_threads is not None:
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
@@ -81,16 +87,18 @@ def train(
     module = TrainingModule(model, config, len(batches))
     keeper = Keeper(folder, validation, provenance(config, frames), run_id)
     _make_folder(folder)
-    _fit(module, batches, keeper, folder, resume, progress)
+    _fit(module, batches, keeper, device, resume, progress)
     if not module.history or module.history[-1]["step"] != module.steps:
         keeper.validate_and_save(module)
     return _finish(module, frames, folder, pictures)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= LEFT_BY_A_STOPPED_START:
+        return  # stopped before there was anything to resume from
     if resume and not (folder / RESUME_FILE).is_file():
         raise FileNotFoundError(f"nothing to resume: `{folder}` has no `{RESUME_FILE}`; start without `--resume`")
-    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not resume and folder.exists():
         raise ValueError(
             f"`{folder}` exists already and is kept as it is; go on with it with `--resume`, or name another folder"
         )
@@ -109,15 +117,19 @@ def _make_folder(folder: Path) -> None:
 def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, ShuffledBatches, ShuffledBatches]:
     """An untrained (or given) model, and the batches to train and validate on."""
     dtype = torch.float64 if config.run.precision == "float64" else torch.float32
-    both = [*frames.train, *frames.validation]
     torch.manual_seed(config.run.seed)
     if config.run.start_from is not None:
         model = load_model(config.run.start_from, dtype=dtype)
+        check_same_model(config.model, model.config)
         names, cutoff = model.config.type_names, model.config.r_max
         train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
     else:
         named = config.model.get("type_names")
-        names = tuple(named) if isinstance(named, list) else types_in(both)
+        found = types_in(frames.train)
+        names = tuple(named) if isinstance(named, list) else found
+        unseen = [name for name in names if name not in found]
+        if unseen:
+            warnings.warn(f"no training frame has {', '.join(unseen)}, which `model.type_names` names", stacklevel=3)
         cutoff = float(str(config.model["r_max"]))
         train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
         statistics = Statistics(
@@ -133,10 +145,9 @@ def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, Shuffl
 
 
 def _fit(
-    module: TrainingModule, batches: ShuffledBatches, keeper: Keeper, folder: Path, resume: bool, progress: bool
+    module: TrainingModule, batches: ShuffledBatches, keeper: Keeper, device: str, resume: bool, progress: bool
 ) -> None:
     run = module.config.run
-    device = run.device if run.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     callbacks: list[Callback] = [keeper, ProgressBar()] if progress else [keeper]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
@@ -144,7 +155,7 @@ def _fit(
         devices=1,
         max_epochs=run.max_epochs or -1,
         max_steps=run.max_steps or -1,
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        logger=TensorBoardLogger(keeper.folder, name="tensorboard", version=""),
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -154,9 +165,10 @@ def _fit(
     )
     log.info("training %d weights on %s", sum(w.numel() for w in module.average.weights), device)
     try:
-        trainer.fit(module, batches, ckpt_path=folder / RESUME_FILE if resume else None, weights_only=True)
+        trainer.fit(module, batches, ckpt_path=keeper.folder / RESUME_FILE if resume else None, weights_only=True)
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt("stopped; go on with `--resume`") from error
+    module.to(device)  # Lightning leaves it on the CPU
 
 
 def _finish(module: TrainingModule, frames: FrameSets, folder: Path, draw: bool) -> TrainResult:
