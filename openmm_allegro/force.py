@@ -92,7 +92,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     periodic = _check_periodic(periodic, topology)
     if system is not None:
         _check_system(system, topology, periodic)
-    skin_nm = float(skin.value_in_unit(unit.nanometer) if unit.is_quantity(skin) else skin)
+    skin_nm = float(skin.value_in_unit(unit.nanometer) if isinstance(skin, unit.Quantity) else skin)
     if not 0 <= skin_nm < math.inf:
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
     block_edges = None if max_memory is None else memory_of(model).edges_in(_bytes(max_memory))
