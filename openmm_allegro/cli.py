@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status = app(args=words, standalone_mode=False)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
         return complain(_sentence(error), show_traceback, 1)
     except Exception as error:
         # typer carries its own click, whose exceptions have no public name
@@ -111,7 +111,7 @@ def train(
         from openmm_allegro.training.config import load_config
         from openmm_allegro.training.run import train
 
-        answer(vars(train(load_config(config, data_root), output, resume, pictures=pictures)))
+        answer(train(load_config(config, data_root), output, resume, pictures=pictures).as_dict())
 
 
 @app.command()

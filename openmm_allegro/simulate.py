@@ -1,5 +1,7 @@
 """A simulation from a model and a structure: minimise, give velocities, run, and go on after a stop."""
 
+import hashlib
+import json
 import logging
 import re
 import signal
@@ -24,6 +26,8 @@ from openmm_allegro.simulate_system import build_simulation
 from openmm_allegro.structure import read_structure, write_structure
 
 CONFIG = "simulation.toml"
+INPUTS = "inputs.json"
+"""SHA-256 of the model and the structure."""
 SYSTEM = "system.xml"
 SECONDS_BETWEEN_LOOKS = 0.5
 """How long OpenMM steps before progress is shown and a wish to stop is heard."""
@@ -112,7 +116,13 @@ def resume_config(output_dir: Path | str, path: Path | str | None, flags: Mappin
 
 
 def _with_absolute_paths(config: SimulateConfig) -> SimulateConfig:
-    return config.model_copy(update={"model": config.model.absolute(), "structure": config.structure.absolute()})
+    return config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
+
+
+def _digests(config: SimulateConfig) -> dict[str, str]:
+    """What tells whether the files a run was made from are still the same."""
+    files = {"model": config.model, "structure": config.structure}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def _check_empty(folder: Path) -> None:
@@ -127,7 +137,14 @@ def _check_empty(folder: Path) -> None:
 
 def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
     """Step to go on from, or None to start again because no checkpoint was reached."""
-    check_resumable(resume_config(folder, None, {}), config, folder)
+    check_resumable(_with_absolute_paths(resume_config(folder, None, {})), config, folder)
+    before = json.loads((folder / INPUTS).read_text()) if (folder / INPUTS).is_file() else {}
+    for name, digest in _digests(config).items():
+        if before.get(name, digest) != digest:
+            raise ValueError(
+                f"`{name}`, {getattr(config, name)}, has changed since the run in `{folder}` was started; put the old "
+                "file back or start a new run"
+            )
     last_step = restart.saved_step(folder)
     if last_step is not None and last_step > config.n_steps:
         raise ValueError(f"the run in `{folder}` is at step {last_step} already, beyond the {config.n_steps} asked for")
@@ -135,6 +152,7 @@ def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
 
 
 def _write_inputs(config: SimulateConfig, simulation: app.Simulation, folder: Path) -> None:
+    write_whole(folder / INPUTS, json.dumps(_digests(config)).encode())
     write_whole(folder / CONFIG, config.to_toml().encode())
     write_whole(folder / SYSTEM, openmm.XmlSerializer.serialize(simulation.system).encode())
 
@@ -253,10 +271,14 @@ def _told_in_words(simulation: app.Simulation, config: SimulateConfig, folder: P
     try:
         yield
     except (openmm.OpenMMException, ValueError, FloatingPointError) as error:
-        if not isinstance(error, FloatingPointError) and re.search(r"\b(is|or) (NaN|infinite)", str(error)) is None:
+        reason = str(error).strip().splitlines()[-1].split(".  For")[0]  # TorchScript ends with the sentence itself
+        blew_up = re.search(r"NaN|infinite|not a finite number|are on one spot", reason) is not None
+        if not isinstance(error, FloatingPointError) and not blew_up:
+            if isinstance(error, openmm.OpenMMException):
+                raise RuntimeError(reason) from error
             raise
         raise FloatingPointError(
-            f"the simulation blew up near step {simulation.currentStep} ({str(error).split('.  For')[0]}); "
+            f"the simulation blew up near step {simulation.currentStep} ({reason}); "
             f"{_last_good(folder)}; try a `timestep_fs` below {config.timestep_fs}, `minimize`, or a model trained "
             "on configurations such as those in the last frames"
         ) from error

@@ -15,7 +15,7 @@ Ensemble = Literal["NVE", "NVT", "NPT"]
 class SimulateConfig(BaseModel):
     """One simulation of a structure in which every atom feels the model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     model: Path
     """Model file."""
@@ -97,7 +97,7 @@ class SimulateConfig(BaseModel):
         """The options as a file that `load_config` reads."""
         values = self.model_dump(mode="json", exclude_none=True)
         # Strings, numbers, booleans and lists of numbers are written alike in JSON and TOML.
-        return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
 def load_config(path: Path | str | None, flags: Mapping[str, object]) -> SimulateConfig:

@@ -49,15 +49,24 @@ def _integrator(config: SimulateConfig, seed: int) -> openmm.Integrator:
 
 
 def _platform(config: SimulateConfig) -> tuple[()] | tuple[openmm.Platform, dict[str, str]]:
+    """The platform asked for with its properties; with `auto` OpenMM chooses, with these as its defaults."""
+    platforms = [openmm.Platform.getPlatform(index) for index in range(openmm.Platform.getNumPlatforms())]
     if config.platform == "auto":
+        for platform in platforms:
+            for name, value in _properties(config, platform).items():
+                platform.setPropertyDefaultValue(name, value)
         return ()
-    names = [openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())]
-    if config.platform not in names:
-        raise ValueError(f"`platform` is {config.platform}, but this OpenMM has only {', '.join(names)}")
-    platform = openmm.Platform.getPlatform(config.platform)
+    for platform in platforms:
+        if platform.getName() == config.platform:
+            return platform, _properties(config, platform)
+    names = ", ".join(platform.getName() for platform in platforms)
+    raise ValueError(f"`platform` is {config.platform}, but this OpenMM has only {names}")
+
+
+def _properties(config: SimulateConfig, platform: openmm.Platform) -> dict[str, str]:
     properties = {}
     if "Precision" in platform.getPropertyNames():
         properties["Precision"] = "double" if config.precision == "double" else "mixed"
     if ":" in config.device and "DeviceIndex" in platform.getPropertyNames():
         properties["DeviceIndex"] = config.device.partition(":")[2]
-    return platform, properties
+    return properties

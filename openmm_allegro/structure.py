@@ -41,6 +41,14 @@ def read_structure(path: Path | str, replicate: tuple[int, int, int] = (1, 1, 1)
                 f"atom {atom.index} ({atom.name}) of `{path}` has no chemical element; "
                 "add the element column or remove the atom"
             )
+    box = structure.topology.getPeriodicBoxVectors()
+    if box is not None:
+        volume = np.linalg.det([list(vector.value_in_unit(unit.angstrom)) for vector in box])
+        if volume < structure.topology.getNumAtoms():
+            raise ValueError(
+                f"`{path}` has a periodic box of {volume:.3g} Å³ for {structure.topology.getNumAtoms()} atoms; remove "
+                "the box (in a PDB file the CRYST1 record), or correct it"
+            )
     if replicate == (1, 1, 1):
         return structure
     if structure.topology.getPeriodicBoxVectors() is None:

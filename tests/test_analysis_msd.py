@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from trajectories import atoms
 
+from openmm_allegro.analysis.frames import load_trajectory
 from openmm_allegro.analysis.msd import displacements_by_fft, mean_squared_displacement
 from openmm_allegro.analysis.unwrap import remove_drift, unwrapped_positions_nm
 
@@ -138,3 +139,14 @@ def test_the_fit_window_is_recorded_and_the_table_names_its_units(tmp_path):
     assert found.fit_window_ps == (3.0, 7.0)
     path = found.write_csv(tmp_path / "msd.csv")
     assert path.read_text().splitlines()[0] == "lag_ps,msd_nm2,msd_error_nm2"
+
+
+@pytest.mark.parametrize(("spacing", "start"), [(0.1, 9800.0), (0.02, 1400.0)])
+def test_long_trajectories_with_times_in_single_precision_are_equally_spaced(tmp_path, spacing, start):
+    times = start + spacing * np.arange(400)
+    trajectory = atoms(["Li"] * 2, random_walk(400, 2, 0.01), times=times, cell=TILTED)
+    trajectory.save_xtc(tmp_path / "long.xtc")
+    trajectory[0].save_pdb(tmp_path / "long.pdb")
+    loaded = load_trajectory(tmp_path / "long.xtc", tmp_path / "long.pdb")
+    found = mean_squared_displacement(loaded, "Li")
+    assert found.lag_ps[1] == pytest.approx(spacing, rel=1e-3)

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 import numpy as np
 import openmm
 import pytest
+import torch
+from conftest import small_model
 from openmm import app
 from simulations import SPEED, assert_same_run, read_frames, read_log, small_run, write_inputs
 
 from openmm_allegro import restart
+from openmm_allegro.checkpoint import save_model
 from openmm_allegro.simulate import resume_config, simulate
 from openmm_allegro.simulate_config import SimulateConfig, load_config
 
@@ -51,6 +54,7 @@ def test_a_run_leaves_trajectory_log_structures_and_options(inputs, whole_run):
         "state.xml",
         "system.xml",
         "simulation.toml",
+        "inputs.json",
     }
     assert load_config(folder / "simulation.toml", {}) == small_run(inputs, 40)
     assert read_frames(folder).n_frames == 8
@@ -309,3 +313,45 @@ def test_a_molecule_without_a_box_is_simulated(inputs, tmp_path):
     simulate(config.model_copy(update={"steps": 20}), tmp_path / "run", resume=True)  # xtc keeps 3 atoms as floats
     assert read_frames(tmp_path / "run", "xtc").n_frames == 4
     assert '"Density (g/mL)"' not in read_log(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "water.pdb"])
+def test_a_run_whose_inputs_have_changed_is_not_resumed(tmp_path, name):
+    config = small_run(write_inputs(tmp_path), 10)
+    simulate(config, tmp_path / "run")
+    if name == "water.pdb":
+        (tmp_path / name).write_text((tmp_path / name).read_text() + "REMARK edited\n")
+    else:
+        save_model(small_model(torch.float32, seed=9, zbl=True), tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}, has changed since the run in .* was started; put the old file back"):
+        simulate(config.model_copy(update={"steps": 20}), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+def test_two_atoms_on_one_spot_are_told_in_words(tmp_path, platform):
+    config = small_run(write_inputs(tmp_path), 10, platform=platform)
+    lines = (tmp_path / "water.pdb").read_text().splitlines()
+    atoms = [number for number, line in enumerate(lines) if line.startswith(("ATOM", "HETATM"))]
+    lines[atoms[3]] = lines[atoms[3]][:30] + lines[atoms[0]][30:54] + lines[atoms[3]][54:]
+    (tmp_path / "water.pdb").write_text("\n".join(lines) + "\n")
+    with pytest.raises(FloatingPointError, match=r"blew up near step 0 \(atoms 0 and 3 are on one spot"):
+        simulate(config, tmp_path / "run")
+
+
+def test_an_element_that_the_model_does_not_know_is_refused(tmp_path):
+    config = small_run(write_inputs(tmp_path), 10)
+    text = (tmp_path / "water.pdb").read_text().replace("           O  ", "           S  ", 1)
+    (tmp_path / "water.pdb").write_text(text)
+    with pytest.raises(ValueError, match="atom 0 is S, but this model knows only H, O; retrain with S"):
+        simulate(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("single", "mixed"), ("double", "double")])
+def test_a_platform_that_openmm_chooses_has_the_precision_asked_for(tmp_path, precision, expected):
+    names = {openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())}
+    with_precision = sorted(names & {"CUDA", "OpenCL", "HIP"})
+    if not with_precision:
+        pytest.skip("this OpenMM has no platform with a choice of precision")
+    simulate(small_run(write_inputs(tmp_path), 2, platform="auto", precision=precision), tmp_path / "run")
+    for name in with_precision:
+        assert openmm.Platform.getPlatform(name).getPropertyDefaultValue("Precision") == expected

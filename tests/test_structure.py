@@ -121,3 +121,13 @@ def test_files_that_are_no_structures_are_refused(tmp_path):
     (tmp_path / "site.pdb").write_text("ATOM      1  M   HOH A   1       0.000   0.000   0.000  1.00  0.00\nEND\n")
     with pytest.raises(ValueError, match=r"atom 0 \(M\) of .* has no chemical element"):
         read_structure(tmp_path / "site.pdb")
+
+
+def test_the_dummy_box_of_a_pdb_without_one_is_refused(tmp_path):
+    (tmp_path / "ion.pdb").write_text(
+        "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n"
+        "HETATM    1  O   HOH A   1       0.000   0.000   0.000  1.00  0.00           O\n"
+        "HETATM    2  H1  HOH A   1       0.960   0.000   0.000  1.00  0.00           H\nEND\n"
+    )
+    with pytest.raises(ValueError, match="has a periodic box of 1 Å³ for 2 atoms; remove the box .in a PDB file the"):
+        read_structure(tmp_path / "ion.pdb")

@@ -110,6 +110,6 @@ def times_of(trajectory: mdtraj.Trajectory, times_ps: np.ndarray | None = None) 
         k = int(late[0])
         raise ValueError(
             f"time does not increase from frame {k} ({times[k]} ps) to frame {k + 1} ({times[k + 1]} ps); "
-            f"give the right times in `times_ps`"
+            f"give the right times (`times_ps`, or `timestep_ps` when loading)"
         )
     return times

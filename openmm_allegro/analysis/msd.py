@@ -89,7 +89,8 @@ def mean_squared_displacement(
             f"use more frames or a smaller `n_blocks`"
         )
     spacing = (times[-1] - times[0]) / (len(times) - 1)
-    if not np.allclose(np.diff(times), spacing, rtol=1e-3):
+    last_digit = 2 * float(np.spacing(np.float32(np.abs(times).max())))  # XTC files keep times in single precision
+    if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit):
         raise ValueError("the frames are not equally spaced in time; use a part of the trajectory where they are")
     positions = unwrapped_positions_nm(trajectory)
     if drift_removed:
