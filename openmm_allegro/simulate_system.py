@@ -34,7 +34,10 @@ def build_simulation(config: SimulateConfig, structure: Structure, last_step: in
         )
         barostat.setRandomNumberSeed(seed)
         system.addForce(barostat)
-    simulation = app.Simulation(structure.topology, system, _integrator(config, seed), *_platform(config))
+    try:
+        simulation = app.Simulation(structure.topology, system, _integrator(config, seed), *_platform(config))
+    except openmm.OpenMMException as error:  # such as a GPU that is not there
+        raise ValueError(f"OpenMM cannot run on `platform` {config.platform}: {error}") from error
     simulation.context.setPositions(structure.positions_nm)
     return simulation
 

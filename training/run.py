@@ -168,7 +168,7 @@ def _fit(
         with warnings.catch_warnings():
             # Lightning 2.6 beside torch 2.13 says this of its own code
             warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
-            trainer.fit(module, batches, ckpt_path=folder / RESUME_FILE if resume else None, weights_only=True)
+            trainer.fit(module, batches, ckpt_path=keeper.folder / RESUME_FILE if resume else None, weights_only=True)
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt("stopped; go on with `--resume`") from error
     module.to(device)  # Lightning leaves it on the CPU
