@@ -14,12 +14,12 @@ torch.set_num_threads(1)  # the systems are small, and tests may run beside each
 
 @pytest.fixture(scope="session")
 def ab_initio_data() -> Path:
-    """Folder of published ab initio sets: `OPENMM_ALLEGRO_DATA`, else `../shared/data` beside the checkout."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("OPENMM_ALLEGRO_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip("no published ab initio sets here; name their folder in OPENMM_ALLEGRO_DATA")
-    return folder
+    """Folder of published ab initio sets: `OPENMM_ALLEGRO_DATA`, else a folder `*/data` beside the checkout."""
+    if "OPENMM_ALLEGRO_DATA" in os.environ:
+        return Path(os.environ["OPENMM_ALLEGRO_DATA"])
+    for acac in Path(__file__).parents[2].glob("*/data/acac"):
+        return acac.parent
+    pytest.skip("no published ab initio sets here; name their folder in OPENMM_ALLEGRO_DATA")
 
 
 def small_config(**options: object) -> AllegroConfig:

@@ -1,0 +1,34 @@
+"""Published ab initio sets are read with the right units; skipped where they are not at hand."""
+
+import numpy as np
+import pytest
+
+from openmm_allegro.training.config import LabelOptions
+from openmm_allegro.training.data import read_frames
+
+HARTREE_TO_EV = 27.211386245988
+
+
+def test_acetylacetone_is_bound_by_as_much_as_its_bonds(ab_initio_data):
+    folder = ab_initio_data / "acac"
+    frames = read_frames(folder / "train_300K.xyz.xz")
+    atoms = {frame.symbols[0]: frame.energy for frame in read_frames(folder / "isolated_atoms.xyz")}
+    assert len(frames) == 500
+    bound = [frame.energy - sum(atoms[symbol] for symbol in frame.symbols) for frame in frames]
+    # C5H8O2: about 8 C-H or O-H bonds of 4.3 eV, 4 C-C of 3.8, 2 C-O of 5 to 8 make 60 to 75 eV
+    assert -80 < min(bound) < max(bound) < -55
+    assert 0.5 < np.sqrt(np.mean([frame.forces**2 for frame in frames])) < 3.0  # eV/Å at 300 K
+
+
+def test_ethanol_in_kcal_per_mol_has_the_energy_of_its_electrons(ab_initio_data):
+    frames = read_frames(ab_initio_data / "rmd17" / "rmd17_ethanol_train_01.npz", LabelOptions(units="kcal/mol"))
+    assert len(frames) == 1000
+    energies_hartree = np.array([frame.energy for frame in frames]) / HARTREE_TO_EV
+    assert energies_hartree.mean() == pytest.approx(-154.7, abs=0.5)  # PBE: about -154.8
+
+
+def test_stress_of_liquid_water_is_a_few_gpa_at_most(ab_initio_data):
+    frames = read_frames(ab_initio_data / "water_scan_dplr" / "water_scan.xyz.xz")
+    stresses_gpa = np.array([np.trace(frame.stress) / 3 for frame in frames if frame.stress is not None]) * 160.2177
+    assert len(stresses_gpa) > 500
+    assert np.median(np.abs(stresses_gpa)) < 5.0
