@@ -1,8 +1,9 @@
 """Seconds per step of a water box, ours beside openmm-ml with nequip-allegro, on the same weights in one run.
 
 Usage: python tests/benchmarks/water_box.py [--atoms-edge 1.86] [--steps 20] [--threads 2] [--json]
-1.86 nm is 615 atoms. Needs the `bench` extra; TorchForce is timed too where it can be used. The peer's checkpoint is made on the spot by one optimiser step of
-nequip-train on two small frames with made-up labels: speed does not depend on the weights.
+1.86 nm is 615 atoms. Needs the `bench` extra; TorchForce is timed too where it can be used. The peer's checkpoint
+is made on the spot by one optimiser step of nequip-train on two small frames with made-up labels: speed does not
+depend on the weights.
 """
 
 import argparse
