@@ -168,5 +168,5 @@ def test_times_that_go_back_or_do_not_fit_are_refused():
 
 def test_analysis_imports_neither_torch_nor_matplotlib():
     code = "import sys, openmm_allegro.analysis.analyze; print({'torch', 'matplotlib'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

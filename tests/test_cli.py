@@ -62,7 +62,7 @@ def test_help_and_import_load_neither_torch_nor_openmm(words):
         f"assert main({words}) == 0\n"
         "print([name for name in ('torch', 'openmm', 'mdtraj', 'lightning', 'matplotlib') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
 
 

@@ -63,5 +63,5 @@ def test_the_package_and_its_help_do_not_load_torch_or_openmm():
         "assert main(['--help']) == 0\n"
         "print([name for name in ('torch', 'openmm', 'e3nn', 'lightning') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

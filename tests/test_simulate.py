@@ -131,7 +131,7 @@ def test_a_process_killed_at_any_moment_goes_on_to_the_same_end(inputs, tmp_path
     options = small_run(inputs, 100_000, report_every=2)
     (tmp_path / "run.toml").write_text(options.to_toml())
     arguments = ["simulate", str(tmp_path / "run.toml"), "--output", str(folder)]
-    process = subprocess.Popen([sys.executable, "-c", RUN, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen([sys.executable, "-P", "-c", RUN, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"})
     while process.poll() is None and not (restart.saved_step(folder) or 0) > 10:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)

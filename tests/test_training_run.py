@@ -43,7 +43,7 @@ def run(path, folder, resume=False, pictures=False):
 
 def kill_in_step(step, path, folder):
     killed = subprocess.run(
-        [sys.executable, "-c", DIES_IN_STEP, path, folder, str(step)],
+        [sys.executable, "-P", "-c", DIES_IN_STEP, path, folder, str(step)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
     )
