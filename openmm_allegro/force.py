@@ -17,6 +17,7 @@ from openmm import app, unit
 
 from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES, load_model
+from openmm_allegro.device import chosen_device
 from openmm_allegro.export import ForceModule
 from openmm_allegro.model import Allegro
 from openmm_allegro.potential import Potential, memory_of
@@ -114,7 +115,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
             )
         force = torch_force(module, scale_parameter)
     else:
-        force = python_force(module, scale_parameter, _device(device))
+        force = python_force(module, scale_parameter, chosen_device(device))
     force.setForceGroup(force_group)
     force.setName("AllegroForce")
     return force
@@ -244,16 +245,6 @@ def _check_system(system: openmm.System, topology: app.Topology | None, periodic
 
 def _edges(box_nm: NDArray[np.float64]) -> str:
     return " × ".join(f"{length:.4g}" for length in np.linalg.norm(box_nm, axis=1))
-
-
-def _device(name: str) -> torch.device:
-    """The device asked for, if it is there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if name not in available and not (name == "cuda" and len(available) > 1):
-        raise ValueError(f"`device` is {name!r}, but here are only {', '.join(available)}")
-    return torch.device(name)
 
 
 def _bytes(memory: int | str) -> int:

@@ -1,6 +1,9 @@
 """What tests share: data that may be absent, small models, small systems."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,14 @@ def random_atoms(n_atoms: int, edge: float, seed: int = 2) -> tuple[torch.Tensor
     jitter = 0.3 / side * torch.rand((n_atoms, 3), dtype=torch.float64, generator=generator)
     types = torch.randint(0, 2, (n_atoms,), generator=generator)
     return (grid + jitter) @ cell, cell, types
+
+
+@contextmanager
+def full_disk(at_bytes: int) -> Iterator[None]:
+    """Files cannot grow beyond this size; the error differs from that of a full disk in its number only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

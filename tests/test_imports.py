@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers"},
+    {"units", "options", "answers", "device"},
     {"config", "mlp", "structure"},
     {"radial", "operators", "neighbors"},
     {"model"},

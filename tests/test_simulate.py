@@ -1,7 +1,6 @@
 """Simulations: what they write, that they go on after any stop, and what they refuse."""
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -9,13 +8,12 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from contextlib import contextmanager
 
 import numpy as np
 import openmm
 import pytest
 import torch
-from conftest import small_model
+from conftest import full_disk, small_model
 from openmm import app
 from simulations import SPEED, assert_same_run, read_frames, read_log, small_run, write_inputs
 
@@ -199,17 +197,6 @@ def test_a_run_that_blows_up_is_told_with_the_last_good_checkpoint(inputs, tmp_p
     config = small_run(inputs, 60, timestep_fs=30, temperature_k=3000, minimize_iterations=100)
     with pytest.raises(FloatingPointError, match="blew up near step .*the last good checkpoint is that of step 0; try"):
         simulate(config, tmp_path / "run")
-
-
-@contextmanager
-def full_disk(at_bytes):
-    """Files cannot grow beyond this size; the error differs from that of a full disk in its number only."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (at_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

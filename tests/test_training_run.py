@@ -2,14 +2,13 @@
 
 import csv
 import os
-import resource
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 import torch
+from conftest import full_disk
 from safetensors.torch import load_file
 from training_toys import toy_frames, write_toy_run, write_toy_set
 
@@ -241,22 +240,11 @@ def test_a_device_that_is_not_here_is_refused(tmp_path, monkeypatch):
         run(path, tmp_path / "out")
 
 
-@contextmanager
-def files_up_to(n_bytes):
-    """As on a full disk, no file can grow beyond this size."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_leaves_the_last_good_model(tmp_path):
     path = write_toy_run(tmp_path, "max_epochs = 2", 'schedule = "constant"')
     before = run(path, tmp_path / "out").last_model.read_bytes()
     write_toy_run(tmp_path, "max_epochs = 4", 'schedule = "constant"')
-    with files_up_to(5000), pytest.raises(OSError, match="cannot write `.*`: .*; what was saved before is intact"):
+    with full_disk(5000), pytest.raises(OSError, match="cannot write `.*`: .*; what was saved before is intact"):
         run(path, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "last.safetensors").read_bytes() == before
     assert run(path, tmp_path / "out", resume=True).steps == 16

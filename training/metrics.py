@@ -9,11 +9,11 @@ import torch
 from rich.table import Table
 
 from openmm_allegro.checkpoint import load_model
+from openmm_allegro.device import chosen_device
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import read_frames
-from openmm_allegro.training.device import chosen_device
 from openmm_allegro.training.frames import Array, Frame
 from openmm_allegro.training.loss import predict
 from openmm_allegro.units import EV_TO_MEV
@@ -102,9 +102,9 @@ def evaluate_file(
     device: str = "auto",
 ) -> ErrorTable:
     """Errors of a model file over the frames of a data file. device: "auto", "cpu" or "cuda"."""
-    device = chosen_device(device)
+    place = chosen_device(device)
     frames = read_frames(Path(data_path), options)
-    return evaluate(load_model(Path(model_path)).to(device), frames, batch_size)
+    return evaluate(load_model(Path(model_path)).to(place), frames, batch_size)
 
 
 def error_table(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> ErrorTable:

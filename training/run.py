@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from openmm_allegro.checkpoint import load_model
+from openmm_allegro.device import chosen_device
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig
-from openmm_allegro.training.device import chosen_device
 from openmm_allegro.training.keeper import HISTORY_FILE, LEFT_BY_A_STOPPED_START, RESUME_FILE, Keeper
 from openmm_allegro.training.metrics import ErrorTable, error_table, predict_frames
 from openmm_allegro.training.model_options import check_same_model
@@ -76,7 +76,7 @@ def train(
     folder = Path(output_dir)
     _check_folder(folder, resume)
     resume = resume and (folder / RESUME_FILE).is_file()
-    device = chosen_device(config.run.device)
+    device = chosen_device(config.run.device).type
     if config.run.num_threads is not None:
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
