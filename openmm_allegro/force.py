@@ -20,7 +20,7 @@ from openmm_allegro.checkpoint import DTYPES, load_model
 from openmm_allegro.device import chosen_device
 from openmm_allegro.export import ForceModule
 from openmm_allegro.model import Allegro
-from openmm_allegro.potential import Potential, memory_of
+from openmm_allegro.potential import Potential
 
 PRECISIONS = {"single": "float32", "double": "float64"}
 MEMORY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -96,8 +96,9 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     skin_nm = float(skin.value_in_unit(unit.nanometer) if isinstance(skin, unit.Quantity) else skin)
     if not 0 <= skin_nm < math.inf:
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
-    block_edges = None if max_memory is None else memory_of(model).edges_in(_bytes(max_memory))
-    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, block_edges)
+    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM)
+    if max_memory is not None:
+        potential.block_edges = max(1, _bytes(max_memory) // potential.edge_bytes)
     module = ForceModule(
         potential,
         torch.tensor(type_indices),
@@ -194,14 +195,15 @@ def _symbol(atomic_number: int) -> str:
 
 def _symbols(topology: app.Topology, atoms: list[int] | None) -> list[str]:
     """Chemical symbols from a topology."""
-    chosen = list(topology.atoms())
-    for atom in chosen if atoms is None else [chosen[index] for index in atoms]:
+    every = list(topology.atoms())
+    chosen = every if atoms is None else [every[index] for index in atoms]
+    for atom in chosen:
         if atom.element is None:
             raise ValueError(
                 f"atom {atom.index} ({atom.name} of {atom.residue.name}) has no element; leave virtual sites out "
                 "with `atoms`, or give `types`"
             )
-    return [atom.element.symbol for atom in (chosen if atoms is None else [chosen[index] for index in atoms])]
+    return [atom.element.symbol for atom in chosen]
 
 
 def _check_periodic(periodic: bool | None, topology: app.Topology | None) -> bool:

@@ -39,7 +39,7 @@ class Potential(torch.nn.Module):
         self.skin = skin
         self.block_edges = block_edges
         self.neighbors = Neighbors(model.config.r_max, skin)
-        self.atom_edges = memory_of(model).atom_edges
+        self.edge_bytes, self.atom_edges = memory_of(model)
 
     def forward(
         self, positions: Tensor, cell: Tensor, types: Tensor, numbers: Tensor | None = None
@@ -99,10 +99,6 @@ class Memory(NamedTuple):
     edge_bytes: int
     atom_edges: int
     """Atoms hold their operators beside their edges: as much as this many edges."""
-
-    def edges_in(self, n_bytes: int) -> int:
-        """How many edges, atoms counted as edges too, fit into a memory of that size."""
-        return max(1, n_bytes // self.edge_bytes)
 
 
 def memory_of(model: Allegro) -> Memory:
