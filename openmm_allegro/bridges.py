@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from openmm import unit
 
 from openmm_allegro.checkpoint import model_from_bytes, model_to_bytes
+from openmm_allegro.device import chosen_device
 from openmm_allegro.export import ForceModule, script_module
 from openmm_allegro.potential import Potential
+from openmm_allegro.workers import Workers
 
 log = logging.getLogger("openmm_allegro")
 
@@ -106,20 +108,25 @@ def torch_force(module: ForceModule, parameter: str | None) -> openmm.Force:
     return force
 
 
-def python_force(module: ForceModule, parameter: str | None, device: torch.device) -> openmm.Force:
+def python_force(module: ForceModule, parameter: str | None, devices: list[torch.device]) -> openmm.Force:
     """The force as openmm.PythonForce; positions and forces cross the host once a step."""
-    force = openmm.PythonForce(PythonComputation(module, parameter, device), {parameter: 1.0} if parameter else {})
+    force = openmm.PythonForce(PythonComputation(module, parameter, devices), {parameter: 1.0} if parameter else {})
     force.setUsesPeriodicBoundaryConditions(module.periodic)
+    force.potential = module.potential
     return force
 
 
 class PythonComputation:
     """What PythonForce calls: State in, energy [kJ/mol] and forces (N, 3) [kJ/mol/nm] out. It can be pickled."""
 
-    def __init__(self, module: ForceModule, parameter: str | None, device: torch.device) -> None:
-        self.module = module.to(device)
+    def __init__(self, module: ForceModule, parameter: str | None, devices: list[torch.device]) -> None:
+        self.device = devices[0]
+        self.module = module.to(self.device)
         self.parameter = parameter
-        self.device = device
+        self.devices = devices
+        workers = devices * torch.get_num_threads() if self.device.type == "cpu" else devices
+        if len(workers) > 1:
+            module.potential.workers = Workers(module.potential.block, workers)
 
     def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
         """Called by OpenMM at every evaluation."""
@@ -131,8 +138,7 @@ class PythonComputation:
         if self.parameter is not None:
             scale = state.getParameters()[self.parameter]
             arguments.append(torch.tensor(scale, dtype=torch.float64, device=self.device))
-        with torch.enable_grad():
-            energy, forces = self.module(*arguments)
+        energy, forces = self.module(*arguments)
         return energy.item(), forces.cpu().numpy()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -144,19 +150,24 @@ class PythonComputation:
             "periodic": module.periodic,
             "skin": potential.skin,
             "block_edges": potential.block_edges,
+            "max_bytes": potential.max_bytes,
+            "tabulate": potential.tabulate,
             "parameter": self.parameter,
-            "device": str(self.device),
+            "devices": [str(device) for device in self.devices],
         }
         return _rebuild_computation, (model_to_bytes(potential.model), options)
 
 
-def _rebuild_computation(model: bytes, options: dict) -> PythonComputation:
-    device = torch.device(options["device"])
-    if device.type == "cuda" and not torch.cuda.is_available():
-        warnings.warn("this force was made on a CUDA device and none is here; it is evaluated on the CPU", stacklevel=2)
-        device = torch.device("cpu")
-    potential = Potential(model_from_bytes(model), options["skin"], options["block_edges"])
+def _rebuild_computation(model_bytes: bytes, options: dict) -> PythonComputation:
+    devices = [torch.device(name) for name in options["devices"]]
+    if devices[-1].type == "cuda" and max(device.index or 0 for device in devices) >= torch.cuda.device_count():
+        device = chosen_device("auto")
+        warnings.warn(f"this force was made for {options['devices']}; it is evaluated on {device}", stacklevel=2)
+        devices = [device]
+    model = model_from_bytes(model_bytes)
+    potential = Potential(model, options["skin"], options["block_edges"], options["tabulate"])
+    potential.max_bytes = options["max_bytes"]
     atoms = None if options["atoms"] is None else torch.tensor(options["atoms"])
     types = torch.tensor(options["types"])
     module = ForceModule(potential, types, atoms, options["periodic"], options["parameter"] is not None)
-    return PythonComputation(module, options["parameter"], device)
+    return PythonComputation(module, options["parameter"], devices)

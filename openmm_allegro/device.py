@@ -1,5 +1,7 @@
 """Where a model is evaluated."""
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -11,3 +13,20 @@ def chosen_device(name: str) -> torch.device:
     if name not in available and not (name == "cuda" and len(available) > 1):
         raise ValueError(f"`device` is {name!r}, but here are only {', '.join(available)}")
     return torch.device(name)
+
+
+def chosen_devices(names: str | Sequence[str]) -> list[torch.device]:
+    """The devices of these names; one name, or several CUDA devices that share the work."""
+    if isinstance(names, str):
+        return [chosen_device(names)]
+    devices = [chosen_device(name) for name in names]
+    if not devices:
+        raise ValueError("`device` is an empty list; name a device, or leave it 'auto'")
+    if len(devices) > 1 and any(device.type == "cpu" for device in devices):
+        raise ValueError(
+            f"`device` is {list(names)}; a list is for several CUDA devices, the processor's cores are shared anyway "
+            "(`torch.set_num_threads`)"
+        )
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"`device` is {list(names)}, which names one device twice")
+    return devices

@@ -17,7 +17,7 @@ from openmm import app, unit
 
 from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES, load_model
-from openmm_allegro.device import chosen_device
+from openmm_allegro.device import chosen_devices
 from openmm_allegro.export import ForceModule
 from openmm_allegro.model import Allegro
 from openmm_allegro.potential import Potential
@@ -36,10 +36,11 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     periodic: bool | None = None,
     system: openmm.System | None = None,
     bridge: str = "auto",
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     precision: str = "single",
     skin: unit.Quantity | float = 0.1,
     max_memory: int | str | None = None,
+    tabulate: bool | None = None,
     scale_parameter: str | None = None,
     force_group: int = 0,
 ) -> openmm.Force:
@@ -66,14 +67,18 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
         'torchforce' (openmm-torch), 'python' (openmm.PythonForce), or 'auto': TorchForce where it works and there
         is a GPU, else PythonForce; the log says why.
     device
-        Where the model is evaluated: 'auto', 'cpu', 'cuda' or 'cuda:1'. TorchForce follows OpenMM; naming a device
-        takes PythonForce.
+        Where the model is evaluated: 'auto', 'cpu', 'cuda', 'cuda:1', or several that share the atoms, as
+        ['cuda:0', 'cuda:1']. TorchForce follows OpenMM; naming a device takes PythonForce.
     precision
         'single' or 'double', of the network and the forces; the energies of atoms are always added in float64.
     skin
         How far beyond the cutoff the neighbour list reaches [nm or a Quantity].
     max_memory
-        Bound on what the evaluation may hold at once besides the neighbour list, in bytes or as '2 GiB'.
+        Bound on what the evaluation may hold at once besides the neighbour list, in bytes or as '2 GiB'; on each
+        device if there are several.
+    tabulate
+        Whether splines stand for the two-body network, where they give its slopes to 2e-7; None means in single
+        precision, where rounding is larger.
     scale_parameter
         Name of a global Context parameter, 1 by default, that multiplies the energy.
     force_group
@@ -82,7 +87,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     Returns
     -------
     openmm.Force
-        A TorchForce or a PythonForce, named 'AllegroForce'.
+        A TorchForce or a PythonForce, named 'AllegroForce'. A PythonForce has an attribute `potential`, whose
+        `neighbors.builds` and `neighbors.updates` count neighbour lists built and steps asked for.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
@@ -96,9 +102,9 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     skin_nm = float(skin.value_in_unit(unit.nanometer) if isinstance(skin, unit.Quantity) else skin)
     if not 0 <= skin_nm < math.inf:
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
-    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM)
+    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, tabulate=tabulate)
     if max_memory is not None:
-        potential.block_edges = max(1, _bytes(max_memory) // potential.edge_bytes)
+        potential.max_bytes = _bytes(max_memory)
     module = ForceModule(
         potential,
         torch.tensor(type_indices),
@@ -116,7 +122,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
             )
         force = torch_force(module, scale_parameter)
     else:
-        force = python_force(module, scale_parameter, chosen_device(device))
+        force = python_force(module, scale_parameter, chosen_devices(device))
     force.setForceGroup(force_group)
     force.setName("AllegroForce")
     return force

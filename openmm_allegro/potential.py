@@ -4,13 +4,18 @@ Symbols used in this file
     n  atoms        b  centre atoms of a block        k  neighbour slots of the block
 """
 
-from typing import NamedTuple
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from openmm_allegro.folded import FoldedAllegro
 from openmm_allegro.model import Allegro
-from openmm_allegro.neighbors import Neighbors, pad_rows
+from openmm_allegro.neighbors import NeighborPairs, Neighbors, pad_rows
+
+if TYPE_CHECKING:
+    from openmm_allegro.workers import Workers
 
 
 class Potential(torch.nn.Module):
@@ -20,7 +25,9 @@ class Potential(torch.nn.Module):
     take atoms in the order of their neighbour counts, so that little of a block is padding.
     """
 
-    def __init__(self, model: Allegro, skin: float = 1.0, block_edges: int | None = None) -> None:
+    def __init__(
+        self, model: Allegro, skin: float = 1.0, block_edges: int | None = None, tabulate: bool | None = None
+    ) -> None:
         """Put a model to work.
 
         Parameters
@@ -31,15 +38,22 @@ class Potential(torch.nn.Module):
             How far beyond the cutoff the neighbour list reaches [Å].
         block_edges
             Edges evaluated at once; None takes what suits a processor's cache, or fills a GPU.
+        tabulate
+            Whether splines stand for the two-body network where they give its slopes to 2e-7
+            (`two_body.table_of`); None means in single precision, where rounding is larger than that.
         """
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.dtype = model.dtype
-        self.padding_length = 2.0 * model.config.r_max
         self.skin = skin
         self.block_edges = block_edges
+        self.max_bytes: int | None = None
+        """Bound on what blocks may hold at once, on each device."""
+        self.tabulate = tabulate
         self.neighbors = Neighbors(model.config.r_max, skin)
-        self.edge_bytes, self.atom_edges = memory_of(model)
+        self.block = Block(model, model.dtype == torch.float32 if tabulate is None else tabulate)
+        self.edge_bytes, self.atom_edges = memory_of(self.block.folded)
+        self.workers: Workers | None = None
 
     def forward(
         self, positions: Tensor, cell: Tensor, types: Tensor, numbers: Tensor | None = None
@@ -63,34 +77,140 @@ class Potential(torch.nn.Module):
             energy () float64 [eV], forces (n, 3) [eV/Å], virial (3, 3) [eV]: minus the derivative of the
             energy with respect to strain.
         """
-        pairs = self.neighbors(positions, cell, numbers)
+        self.neighbors.update(positions, cell, numbers)
+        total = self.zeros(positions)
+        sharing = 1
+        if not torch.jit.is_scripting() and self.workers is not None:
+            sharing = len(self.workers.devices)
+        block_edges = self.edges_at_once(positions.is_cuda, sharing)
+        self.check_memory(1 if positions.is_cuda else sharing)
+        start = 0
+        while start < positions.shape[0]:
+            stop = self.neighbors.chunk_end(start, 16 * sharing * block_edges)
+            pairs = self.neighbors.pairs(start, stop)
+            blocks = self.blocks(pairs, block_edges, sharing)
+            if not torch.jit.is_scripting():
+                self.share(pairs, blocks, types, total)
+            else:
+                for rows in blocks:
+                    self.block(pairs, rows, types, total)
+            start = stop
+        self.neighbors.check_apart()
+        return total.energy, total.forces, total.virial
+
+    @torch.jit.unused
+    def share(self, pairs: NeighborPairs, blocks: list[Tensor], types: Tensor, total: "Total") -> None:
+        """Evaluate blocks beside each other if there are workers and more than one block."""
+        if self.workers is not None and len(blocks) > 1:
+            self.workers.evaluate(pairs, blocks, types, total)
+            return
+        for rows in blocks:
+            add_block(self.block, pairs, rows, types, total)
+
+    def zeros(self, positions: Tensor) -> "Total":
+        """A sum over no atoms."""
         energy = torch.zeros((), dtype=torch.float64, device=positions.device)
         forces = torch.zeros((positions.shape[0], 3), dtype=self.dtype, device=positions.device)
-        virial = torch.zeros((3, 3), dtype=self.dtype, device=positions.device)
-        order = torch.argsort(pairs.counts, descending=True)
+        return Total(energy, forces, torch.zeros((3, 3), dtype=self.dtype, device=positions.device))
+
+    def edges_at_once(self, on_gpu: bool, sharing: int) -> int:
+        """Edges of a block: as chosen, or what suits the hardware, within the bound on memory."""
         block_edges = self.block_edges
         if block_edges is None:
-            block_edges = 262144 if positions.is_cuda else 4096
+            block_edges = 262144 if on_gpu else 2048
+        max_bytes = self.max_bytes
+        if max_bytes is not None:
+            block_edges = min(block_edges, max_bytes // (self.edge_bytes * (1 if on_gpu else sharing)))
+        return block_edges
+
+    def check_memory(self, sharing: int) -> None:
+        """Refuse a bound on memory below what one atom needs, with all candidates that it may come to have."""
+        max_bytes = self.max_bytes
+        if max_bytes is not None:
+            most = int(self.neighbors.starts.diff().max())
+            needed = (most + self.atom_edges) * self.edge_bytes * sharing
+            if max_bytes < needed:
+                raise ValueError(
+                    f"`max_memory` is {max_bytes} bytes, but an atom with up to {most} neighbours needs {needed}; "
+                    f"allow {needed} or more"
+                )
+
+    def blocks(self, pairs: NeighborPairs, block_edges: int, sharing: int) -> list[Tensor]:
+        """Rows of `pairs` to be evaluated together, those of like neighbour counts beside each other.
+
+        sharing: workers that share the blocks; they get as many each.
+        """
+        counts, order = torch.sort(pairs.counts, descending=True)
+        n_edges = pairs.neighbour.shape[0] + self.atom_edges * order.shape[0]
+        rounds = 1 + n_edges // (sharing * max(1, block_edges))
+        even_edges = min(block_edges, max(256, 1 + n_edges // (sharing * rounds)))
+        blocks: list[Tensor] = []
         start = 0
         while start < order.shape[0]:
-            one_atom = int(pairs.counts[order[start]]) + self.atom_edges
-            if one_atom > block_edges:
-                raise ValueError(
-                    f"an atom with its neighbours needs {one_atom / block_edges} times the memory that is allowed at "
-                    "once; raise `max_memory` that many times or more"
-                )
-            centres = order[start : start + block_edges // one_atom]
-            start += centres.shape[0]
-            rows = pad_rows(pairs, centres, self.padding_length)
-            vectors = rows.edge_vectors.to(self.dtype).requires_grad_(True)
-            atom_energies = self.model(vectors, types[centres], types[rows.neighbours])
-            gradient = torch.autograd.grad([atom_energies.sum()], [vectors])[0]
-            assert gradient is not None
-            energy += atom_energies.detach().sum()
-            forces.index_add_(0, centres, gradient.sum(1))
-            forces.index_add_(0, rows.neighbours.flatten(), gradient.flatten(0, 1), alpha=-1.0)
-            virial -= torch.einsum("bki,bkj->ij", vectors.detach(), gradient)
-        return energy, forces, virial
+            one_atom = int(counts[start]) + self.atom_edges
+            stop = start + max(1, even_edges // one_atom)
+            blocks.append(order[start:stop])
+            start = stop
+        return blocks
+
+
+class Total(NamedTuple):
+    """What blocks add to."""
+
+    energy: Tensor
+    """() float64 [eV]."""
+    forces: Tensor
+    """(n, 3) [eV/Å]."""
+    virial: Tensor
+    """(3, 3) [eV]."""
+
+
+class Block(torch.nn.Module):
+    """Some centre atoms evaluated together."""
+
+    def __init__(self, model: Allegro, tabulate: bool) -> None:
+        super().__init__()
+        self.folded = FoldedAllegro(model, tabulate)
+        self.dtype = model.dtype
+        self.padding_length = 2.0 * model.config.r_max
+
+    def forward(self, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> None:
+        """Add the energies, forces and virial of the centres in `rows` (b,) of `pairs`. types: (n,)."""
+        matrix = pad_rows(pairs, rows, self.padding_length)
+        centres = pairs.centres[rows]
+        vectors = matrix.edge_vectors.to(self.dtype)
+        energies, gradient = self.folded(vectors, types[centres], types[matrix.neighbours])
+        flat = gradient.flatten(0, 1)  # (b·k, 3)
+        energy, virial = energies.sum(), torch.mm(vectors.flatten(0, 1).t(), flat)
+        neighbours = matrix.neighbours.flatten().unsqueeze(1).expand(-1, 3)
+        pull, push = -flat, gradient.sum(1)
+        # nothing is added before all is there, so that a block that did not fit in memory can be tried again
+        total.forces.scatter_add_(0, neighbours, pull)  # index_add_ walks slowly over rows of three
+        total.forces.scatter_add_(0, centres.unsqueeze(1).expand(-1, 3), push)
+        total.energy.add_(energy)
+        total.virial.sub_(virial)
+
+
+def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> None:
+    """Add a block to `total`; where the GPU's memory does not hold it, its halves."""
+    try:
+        block(pairs, rows, types, total)
+    except torch.OutOfMemoryError as error:
+        if len(rows) == 1:
+            raise ValueError(
+                "the GPU's memory does not hold one atom with its neighbours; free some of it, take a smaller model "
+                "or evaluate on the processor with `device='cpu'`"
+            ) from error
+        warnings.warn(
+            f"the GPU's memory does not hold a block of {len(rows)} atoms, so it is halved; set `max_memory` to less "
+            "than is free to save the attempt",
+            stacklevel=2,
+        )
+        halves = rows.split(-(-len(rows) // 2))
+    else:
+        return
+    for half in halves:  # outside of the handler, whose traceback holds the memory
+        add_block(block, pairs, half, types, total)
 
 
 class Memory(NamedTuple):
@@ -101,25 +221,14 @@ class Memory(NamedTuple):
     """Atoms hold their operators beside their edges: as much as this many edges."""
 
 
-def memory_of(model: Allegro) -> Memory:
-    """Measure what autograd keeps of an evaluation; count as much again for gradients, and operators once more."""
-    small, more_edges, more_atoms = (_kept_bytes(model, n, k) for n, k in ((1, 8), (1, 24), (17, 8)))
-    edge = (more_edges - small) / 16
-    atom = (more_atoms - small) / 16 - 8 * edge
-    return Memory(edge_bytes=round(2 * edge), atom_edges=max(0, round(1.5 * atom / edge)))
-
-
-def _kept_bytes(model: Allegro, n_atoms: int, n_neighbours: int) -> int:
-    """Bytes that autograd keeps for the gradient of a block."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    device = model.shifts.device
-    vectors = torch.ones((n_atoms, n_neighbours, 3), dtype=model.dtype, device=device, requires_grad=True)
-    types = torch.zeros((n_atoms, n_neighbours), dtype=torch.int64, device=device)
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        model(vectors, types[:, 0], types)
-    return sum(kept.values())
+def memory_of(folded: FoldedAllegro) -> Memory:
+    """Count the arrays of an evaluation that live at the same time, and what the search for its pairs holds."""
+    n_weights, n_channels = folded.n_weights, folded.n_channels
+    edge = 600 + 3 * folded.n_features  # pairs and geometry; features, their slopes and gradient
+    atom = 0
+    for layer in folded.layers:
+        edge += 3 * layer.width + 2 * n_weights + n_channels + layer.later.weight.shape[0] + 2 * layer.hidden.n_floats
+        atom += 3 * layer.contraction[:, 0].numel() + 3 * n_weights * folded.orders.shape[0]
+    edge += folded.two_body.n_floats
+    floats = 4 if folded.orders.dtype == torch.float32 else 8
+    return Memory(edge_bytes=floats * edge, atom_edges=-(-atom // edge))

@@ -34,6 +34,13 @@ def envelope(x: Tensor, power: int) -> Tensor:
     return inside * mask
 
 
+def envelope_slope(x: Tensor, power: int) -> Tensor:
+    """Derivative of `envelope`."""
+    p = float(power)
+    inside = (-0.5 * p * (p + 1.0) * (p + 2.0)) * torch.pow(x.clamp(max=1.0), power - 1) * (1.0 - x).square()
+    return inside * (x < 1.0)
+
+
 class BesselEmbedding(torch.nn.Module):
     """Bessel functions of the length times an embedding of the two types."""
 
@@ -51,9 +58,21 @@ class BesselEmbedding(torch.nn.Module):
         """x: (n, k); centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
         x = x.unsqueeze(2)
         bessel = torch.sin((math.pi * x) * self.frequencies) * (envelope(x, self.power) / (math.pi * x))
-        centre = self.centre_embed(centre_types).unsqueeze(1).expand(-1, x.shape[1], -1)
-        types = torch.cat((centre, self.neighbour_embed(neighbour_types)), dim=2)
-        return types * self.basis_linear(bessel)
+        return self.embed_types(centre_types, neighbour_types) * self.basis_linear(bessel)
+
+    def embed_types(self, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
+        """centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
+        centre = self.centre_embed(centre_types).unsqueeze(1).expand(-1, neighbour_types.shape[1], -1)
+        return torch.cat((centre, self.neighbour_embed(neighbour_types)), dim=2)
+
+    def slope(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
+        """Derivative with respect to x, (n, k, e)."""
+        x = x.unsqueeze(2)
+        phase = (math.pi * x) * self.frequencies
+        decay = envelope(x, self.power) / (math.pi * x)
+        decay_slope = envelope_slope(x, self.power) / (math.pi * x) - decay / x
+        slope = torch.cos(phase) * (decay * math.pi * self.frequencies) + torch.sin(phase) * decay_slope
+        return self.embed_types(centre_types, neighbour_types) * self.basis_linear(slope)
 
 
 class SplineEmbedding(torch.nn.Module):
@@ -77,10 +96,19 @@ class SplineEmbedding(torch.nn.Module):
     def forward(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
         """x: (n, k); centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
         phase = (x.unsqueeze(2) - self.lower).clamp(0.0, self.width) * (2 * math.pi / self.width)
-        basis = 0.25 * (1 - torch.cos(phase)).square()  # (n, k, b)
+        return self.combine(0.25 * (1 - torch.cos(phase)).square(), centre_types, neighbour_types)
+
+    def combine(self, basis: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
+        """basis: (n, k, b). Returns (n, k, e)."""
         pair_types = centre_types.unsqueeze(1) * self.n_types + neighbour_types
-        table = self.coefficients(pair_types).view(x.shape[0], x.shape[1], self.n_features, self.n_splines)
+        table = self.coefficients(pair_types).view(basis.shape[0], basis.shape[1], self.n_features, self.n_splines)
         return (table * basis.unsqueeze(2)).sum(3)
+
+    def slope(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
+        """Derivative with respect to x, (n, k, e)."""
+        phase = (x.unsqueeze(2) - self.lower).clamp(0.0, self.width) * (2 * math.pi / self.width)
+        slope = 0.5 * (1 - torch.cos(phase)) * torch.sin(phase) * (2 * math.pi / self.width)
+        return self.combine(slope, centre_types, neighbour_types)
 
 
 class ZBLRepulsion(torch.nn.Module):
@@ -102,9 +130,21 @@ class ZBLRepulsion(torch.nn.Module):
 
     def forward(self, r: Tensor, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
         """r: (n, k) [Å]; x: (n, k). Returns the energy of each edge (n, k) [eV]."""
+        coulomb, decays = self.coulomb_and_decays(centre_types, neighbour_types)
+        screening = (self.weights * torch.exp(-decays * r.unsqueeze(2))).sum(2)
+        return coulomb / r * screening * envelope(x, self.power)
+
+    def coulomb_and_decays(self, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
+        """Half the energy of two bare nuclei times their distance (n, k) [eV Å], and decays (n, k, 4) [1/Å]."""
         z_centre = self.charges[centre_types].unsqueeze(1)
         z_neighbour = self.charges[neighbour_types]
-        screened = (z_centre**0.23 + z_neighbour**0.23) * r / 0.46850
-        screening = (self.weights * torch.exp(-self.decays * screened.unsqueeze(2))).sum(2)
-        coulomb = 0.5 * units.COULOMB_EV_ANGSTROM * z_centre * z_neighbour / r
-        return coulomb * screening * envelope(x, self.power)
+        decays = self.decays * ((z_centre**0.23 + z_neighbour**0.23) / 0.46850).unsqueeze(2)
+        return 0.5 * units.COULOMB_EV_ANGSTROM * z_centre * z_neighbour, decays
+
+    def slope(self, r: Tensor, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
+        """Derivative with respect to r, with x in proportion to it, (n, k) [eV/Å]."""
+        coulomb, decays = self.coulomb_and_decays(centre_types, neighbour_types)
+        terms = self.weights * torch.exp(-decays * r.unsqueeze(2))
+        screening, screening_slope = terms.sum(2), -(decays * terms).sum(2)
+        cut, cut_slope = envelope(x, self.power), envelope_slope(x, self.power) * x / r
+        return coulomb / r * (screening * (cut_slope - cut / r) + screening_slope * cut)

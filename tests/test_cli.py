@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning"),
 ]
-VERBS = ("train", "evaluate", "export", "simulate", "analyze", "info")
+VERBS = ("train", "evaluate", "export", "simulate", "analyze", "bench", "info")
 
 
 @pytest.fixture(scope="module")

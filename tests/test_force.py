@@ -190,7 +190,7 @@ def test_a_copied_system_gives_the_same_numbers(bridge, how):
 
 def test_the_pickle_of_a_python_force_holds_no_class_of_torch():
     module = ForceModule(Potential(small_model()), torch.tensor([1, 0, 0]), None, periodic=False, scaled=False)
-    assert b"torch" not in pickle.dumps(PythonComputation(module, None, torch.device("cpu")))
+    assert b"torch" not in pickle.dumps(PythonComputation(module, None, [torch.device("cpu")]))
 
 
 @both_bridges

@@ -7,16 +7,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers", "device"},
+    {"units", "options", "answers", "device", "kernels"},
     {"config", "mlp", "structure"},
-    {"radial", "operators", "neighbors"},
-    {"model"},
+    {"radial", "operators", "neighbors", "dense"},
+    {"model", "edges"},
+    {"two_body"},
+    {"folded"},
     {"potential", "checkpoint", "nequip"},
-    {"export"},
+    {"export", "workers"},
     {"bridges"},
     {"force"},
-    {"export_file", "restart", "simulate_config", "simulate_system"},
-    {"simulate"},
+    {"export_file", "restart", "simulate_config", "simulate_system", "bench_config", "bench_machine", "bench_water"},
+    {"simulate", "bench_peers"},
+    {"bench"},
     {"cli"},
 ]
 SIBLINGS = {("simulate_system", "simulate_config")}

@@ -5,6 +5,7 @@ import torch
 from conftest import random_atoms, small_model
 from torch.profiler import ProfilerActivity, profile
 
+from openmm_allegro.folded import FoldedAllegro
 from openmm_allegro.potential import Potential, memory_of
 
 
@@ -49,20 +50,26 @@ def test_blocks_change_nothing(block_edges):
 
 def test_a_memory_bound_below_one_atom_says_what_would_do():
     positions, cell, types = random_atoms(40, 7.0)
-    with pytest.raises(ValueError, match="times the memory that is allowed at once; raise `max_memory` that many"):
-        Potential(small_model(), block_edges=5)(positions, cell, types)
+    potential = Potential(small_model())
+    potential.max_bytes = 1000
+    with pytest.raises(ValueError, match="`max_memory` is 1000 bytes, but an atom with up to .* needs") as refusal:
+        potential(positions, cell, types)
+    potential.max_bytes = int(str(refusal.value).split()[-3])  # "…; allow N or more"
+    expected = Potential(small_model())(positions, cell, types)[1]
+    torch.testing.assert_close(potential(positions, cell, types)[1], expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("tabulate", [False, True])
 @pytest.mark.parametrize("n_neighbours", [1, 8, 50])
 @pytest.mark.parametrize("options", [{}, {"l_max": 3, "num_layers": 3, "num_scalar_features": 32}], ids=str)
-def test_a_block_peaks_within_its_estimate(options, n_neighbours):
-    model = small_model(torch.float32, **options)
-    memory = memory_of(model)
+def test_a_block_peaks_within_its_estimate(options, n_neighbours, tabulate):
+    folded = FoldedAllegro(small_model(torch.float32, **options), tabulate)
+    memory = memory_of(folded)
     n_atoms = 4096 // n_neighbours
-    vectors = torch.ones((n_atoms, n_neighbours, 3), requires_grad=True)
+    vectors = torch.ones((n_atoms, n_neighbours, 3))
     types = torch.zeros((n_atoms, n_neighbours), dtype=torch.int64)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        torch.autograd.grad(model(vectors, types[:, 0], types).sum(), vectors)
+        folded(vectors, types[:, 0], types)
     held = peak = 0
     for event in sorted(recorded.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
         if event.name() == "[memory]":

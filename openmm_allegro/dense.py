@@ -1,0 +1,107 @@
+"""Dense networks for dynamics: matrix products without a graph, and gradients written out.
+
+Symbols used in this file
+    z  edges        i, o  features before and after a linear map
+"""
+
+import torch
+from torch import Tensor
+
+from openmm_allegro.mlp import ScaledLinear
+
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+if HAS_ONEDNN:
+
+    def product(features: Tensor, weight: Tensor) -> Tensor:
+        """features: (z, i), any row stride; weight: (o, i). Returns (z, o), without a graph.
+
+        In float32 on a processor oneDNN is asked: it uses AVX-512 also where MKL does not (AMD), twice as fast.
+        """
+        if features.is_cuda or features.dtype != torch.float32 or features.shape[0] == 0:
+            return torch.mm(features, weight.t())
+        return torch.ops.mkldnn._linear_pointwise(features, weight, None, "none", [], "")
+
+else:
+
+    def product(features: Tensor, weight: Tensor) -> Tensor:
+        """features: (z, i), any row stride; weight: (o, i). Returns (z, o)."""
+        return torch.mm(features, weight.t())
+
+
+class Linear(torch.nn.Module):
+    """A frozen linear map without bias, with its transpose at hand for the gradient."""
+
+    weight: Tensor
+    transposed: Tensor
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        """weight: (i, o)."""
+        super().__init__()
+        self.register_buffer("weight", weight.t().to(dtype).contiguous(), persistent=False)
+        self.register_buffer("transposed", weight.to(dtype).contiguous(), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features: (z, i). Returns (z, o)."""
+        return product(features, self.weight)
+
+    def gradient(self, grad: Tensor) -> Tensor:
+        """grad: (z, o). Returns (z, i)."""
+        return product(grad, self.transposed)
+
+
+class HiddenLayers(torch.nn.Module):
+    """What follows the first linear map of a network, up to its last hidden features."""
+
+    def __init__(self, weights: list[Tensor], nonlinearity: str, is_linear: bool, dtype: torch.dtype) -> None:
+        """weights: (i, o) of the linear maps between hidden layers; is_linear: there is no hidden layer."""
+        super().__init__()
+        self.linears = torch.nn.ModuleList([Linear(weight, dtype) for weight in weights])
+        self.nonlinearity = "none" if is_linear else nonlinearity
+        self.n_floats = sum(weight.shape[1] for weight in weights)
+        """Kept for the gradient of each edge."""
+
+    def forward(self, before: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """before: (z, i), what enters the first nonlinearity. Returns the hidden features, what `gradient` wants."""
+        entering = [before]
+        hidden = activate(before, self.nonlinearity)
+        for linear in self.linears:
+            entering.append(linear(hidden))
+            hidden = activate(entering[-1], self.nonlinearity)
+        return hidden, entering
+
+    def gradient(self, grad: Tensor, entering: list[Tensor]) -> Tensor:
+        """grad: derivative with respect to the hidden features. Returns that with respect to `before`."""
+        weights: list[Tensor] = []
+        for linear in self.linears:
+            weights.append(linear.transposed)
+        for layer in range(len(weights) - 1, -1, -1):
+            grad = product(activate_gradient(grad, entering[layer + 1], self.nonlinearity), weights[layer])
+        return activate_gradient(grad, entering[0], self.nonlinearity)
+
+
+def activate(before: Tensor, nonlinearity: str) -> Tensor:
+    """The nonlinearity of that name, of each element."""
+    if nonlinearity == "silu":
+        return torch.nn.functional.silu(before)
+    if nonlinearity == "mish":
+        return torch.nn.functional.mish(before)
+    if nonlinearity == "gelu":
+        return torch.nn.functional.gelu(before)
+    return before
+
+
+def activate_gradient(grad: Tensor, before: Tensor, nonlinearity: str) -> Tensor:
+    """grad: derivative with respect to what the nonlinearity returned for `before`. Returns that for `before`."""
+    if nonlinearity == "silu":
+        return torch.ops.aten.silu_backward(grad, before)
+    if nonlinearity == "mish":
+        return torch.ops.aten.mish_backward(grad, before)
+    if nonlinearity == "gelu":
+        return torch.ops.aten.gelu_backward(grad, before, approximate="none")
+    return grad
+
+
+def dense_weights(mlp: torch.nn.Sequential) -> list[Tensor]:
+    """The linear maps of a network with their factors, (i, o) float64."""
+    return [part.weight.detach().to(torch.float64) * part.scale for part in mlp if isinstance(part, ScaledLinear)]

@@ -1,0 +1,65 @@
+"""Blocks of atoms evaluated beside each other: by the cores of a processor, or by several GPUs of one machine.
+
+Symbols used in this file
+    n  atoms        b  centre atoms of a block
+"""
+
+import copy
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from openmm_allegro.neighbors import NeighborPairs
+from openmm_allegro.potential import Block, Total, add_block
+
+
+class Workers:
+    """Threads that share the blocks of a step; each adds to sums of its own, which are added at the end.
+
+    On a processor each thread works alone on its block: many small operations scale better so than each
+    operation over several threads. With several GPUs each has a thread and a copy of the model.
+    """
+
+    def __init__(self, block: Block, devices: list[torch.device]) -> None:
+        """devices: where each worker evaluates; "cpu" many times for that many cores."""
+        self.devices = devices
+        if devices[0].type == "cpu":
+            self.blocks = [compiled(block)] * len(devices)
+        else:
+            self.blocks = [copy.deepcopy(block).to(device) for device in devices]
+        self.threads = ThreadPoolExecutor(len(devices), "allegro", initializer=_one_thread)
+
+    def evaluate(self, pairs: NeighborPairs, rows: list[Tensor], types: Tensor, total: Total) -> None:
+        """Add all blocks, given by their rows of `pairs` (b,), to `total`."""
+        waiting = iter(rows)
+        lock = threading.Lock()
+
+        def work(worker: int) -> Total:
+            device = self.devices[worker]
+            here = NeighborPairs(*(tensor.to(device) for tensor in pairs))
+            own = Total(*(torch.zeros_like(tensor, device=device) for tensor in total))
+            types_here = types.to(device)
+            while True:
+                with lock:
+                    block = next(waiting, None)
+                if block is None:
+                    return own
+                add_block(self.blocks[worker], here, block.to(device), types_here, own)
+
+        for own in self.threads.map(work, range(len(self.devices))):
+            for ours, theirs in zip(total, own, strict=True):
+                ours.add_(theirs.to(ours.device))
+
+
+def compiled(block: Block) -> torch.nn.Module:
+    """The block as TorchScript, which runs without Python's lock."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        return torch.jit.script(block.eval())
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,97 @@
+"""The spline table of the two-body part: its basis, its error, where it ends."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_model
+from scipy.interpolate import BSpline
+
+from openmm_allegro.folded import FoldedAllegro, fold
+from openmm_allegro.two_body import TwoBodyNetwork, TwoBodyTable, spline_basis, table_of
+
+
+def test_the_basis_is_that_of_scipy():
+    spline = BSpline.basis_element(np.arange(7))
+    t = np.linspace(0, 0.999, 7)
+    powers = torch.tensor(t[:, None] ** np.arange(6))
+    expected = np.stack([spline(t + 5 - j) for j in range(6)], axis=1)
+    np.testing.assert_allclose((powers @ spline_basis()).numpy(), expected, atol=1e-13)
+
+
+def table_and_network(**options) -> tuple[TwoBodyTable, TwoBodyNetwork]:
+    model = small_model(per_edge_type_cutoff={"H": {"H": 2.5}}, **options).requires_grad_(False)
+    first, _ = fold(model)
+    table = table_of(model, first)
+    assert table is not None
+    return table, TwoBodyNetwork(model, first)
+
+
+@pytest.mark.parametrize("options", [{}, {"polynomial_cutoff_p": 30}, {"radial_chemical_embed": "spline"}], ids=str)
+def test_features_and_slopes_are_those_of_the_network(options):
+    table, network = table_and_network(**options)
+    x = torch.rand((4, 500), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 0.98 + 0.02
+    types = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]).unsqueeze(1).expand(4, 500)
+    features, *kept = table(x, *types)
+    expected, *theirs = network(x, *types)
+    grad = torch.randn(features.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    slope, wanted = table.gradient(grad, *kept), network.gradient(grad, *theirs)
+    assert table.error < 2e-7
+    assert (features - expected).abs().max() < 2e-7 * expected.abs().max()
+    # features have their own largest slopes; a random sum of many errors stays near the largest one's size
+    assert (slope - wanted).abs().max() < 1e-6 * wanted.abs().max()
+
+
+def test_slopes_are_those_of_the_table_itself():
+    table, _ = table_and_network()
+    x = torch.linspace(0.05, 0.999, 400, dtype=torch.float64).unsqueeze(0)
+    types = torch.tensor([0]), torch.ones((1, 400), dtype=torch.int64)
+    step = 1e-6  # error ~ step² f‴ / 6
+    grad = torch.ones_like(table(x, *types)[0])
+    difference = (table(x + step, *types)[0] - table(x - step, *types)[0]).sum(1) / (2 * step)
+    slope = table.gradient(grad, *table(x, *types)[1:])[0]
+    torch.testing.assert_close(slope, difference, rtol=1e-6, atol=1e-6)
+
+
+def test_features_vanish_at_the_cutoff_with_two_derivatives_and_are_zero_beyond():
+    table, _ = table_and_network()
+    types = torch.tensor([1]), torch.zeros((1, 5), dtype=torch.int64)
+    gap = 1e-4
+    inside, *kept = table(torch.full((1, 5), 1 - gap, dtype=torch.float64), *types)
+    largest = table(torch.full((1, 5), 0.5, dtype=torch.float64), *types)[0].abs().max()
+    assert inside.abs().max() < 1e4 * gap**3 * largest  # a cubic in the gap, with a constant of the envelope's size
+    beyond, *kept = table(torch.tensor([[1.0, 1.0 + 1e-12, 1.5, 2.0, 100.0]], dtype=torch.float64), *types)
+    assert not beyond.any()
+    assert not table.gradient(torch.ones_like(beyond), *kept).any()
+
+
+def test_what_no_table_resolves_keeps_its_network():
+    rough = small_model(num_bessels=60)
+    assert table_of(rough, fold(rough)[0]) is None
+    assert isinstance(FoldedAllegro(rough, tabulate=True).two_body, TwoBodyNetwork)
+
+
+def test_a_table_beyond_its_memory_keeps_the_network():
+    many = (
+        "H",
+        "C",
+        "N",
+        "O",
+        "F",
+        "Na",
+        "Mg",
+        "P",
+        "S",
+        "Cl",
+        "K",
+        "Ca",
+        "Fe",
+        "Cu",
+        "Zn",
+        "Br",
+        "I",
+        "Li",
+        "B",
+        "Si",
+    )
+    model = small_model(type_names=many, num_tensor_features=64, num_scalar_features=64)
+    assert table_of(model, fold(model)[0]) is None

@@ -1,0 +1,85 @@
+"""Blocks shared by workers: the same sums, errors that reach the caller, blocks too large for the memory."""
+
+import warnings
+
+import pytest
+import torch
+from conftest import random_atoms, small_model
+
+from openmm_allegro.neighbors import Neighbors
+from openmm_allegro.potential import Potential, add_block
+from openmm_allegro.workers import Workers
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 5])
+def test_workers_add_up_to_one(n_workers):
+    positions, cell, types = random_atoms(60, 11.0)
+    expected = Potential(small_model(), block_edges=200)(positions, cell, types)
+    potential = Potential(small_model(), block_edges=200)
+    potential.workers = Workers(potential.block, [CPU] * n_workers)
+    for _ in range(3):  # TorchScript compiles again in its second call
+        for ours, theirs in zip(potential(positions, cell, types), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_workers_have_as_many_edges_each():
+    positions, cell, types = random_atoms(60, 11.0)
+    potential = Potential(small_model())
+    potential.neighbors.update(positions, cell)
+    pairs = potential.neighbors.pairs(0, 60)
+    blocks = potential.blocks(pairs, block_edges=100_000, sharing=3)
+    edges = [int(pairs.counts[rows].sum()) for rows in blocks]
+    assert sum(edges) == len(pairs.neighbour)
+    assert len(edges) in (3, 4)
+    assert sorted(torch.cat(blocks).tolist()) == list(range(60))
+
+
+def test_an_error_in_a_worker_reaches_the_caller():
+    positions, cell, types = random_atoms(60, 11.0)
+    potential = Potential(small_model(), block_edges=200)
+    potential.workers = Workers(potential.block, [CPU] * 2)
+    with pytest.raises(Exception, match="out of bounds"):
+        potential(positions, cell, types + 7)
+
+
+class SmallGPU(torch.nn.Module):
+    """A block on a device whose memory holds a few atoms at a time."""
+
+    def __init__(self, block: torch.nn.Module, most_atoms: int) -> None:
+        super().__init__()
+        self.block = block
+        self.most_atoms = most_atoms
+
+    def forward(self, pairs, rows, types, total) -> None:
+        if len(rows) > self.most_atoms:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.block(pairs, rows, types, total)
+
+
+def test_a_block_that_does_not_fit_is_halved_with_a_warning():
+    positions, cell, types = random_atoms(60, 11.0)
+    potential = Potential(small_model())
+    expected = potential(positions, cell, types)
+    pairs = Neighbors(4.0)(positions, cell)
+    total = potential.zeros(positions)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        add_block(SmallGPU(potential.block, 20), pairs, torch.arange(60), types, total)
+    assert [str(each.message)[:58] for each in caught] == [
+        f"the GPU's memory does not hold a block of {n} atoms, so it is"[:58] for n in (60, 30, 30)
+    ]
+    for ours, theirs in zip(total, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_memory_for_not_even_one_atom_is_refused():
+    positions, cell, types = random_atoms(4, 11.0)
+    potential = Potential(small_model())
+    pairs = Neighbors(4.0)(positions, cell)
+    with (
+        pytest.warns(UserWarning, match="halved"),
+        pytest.raises(ValueError, match="memory does not hold one atom with its neighbours"),
+    ):
+        add_block(SmallGPU(potential.block, 0), pairs, torch.arange(4), types, potential.zeros(positions))
