@@ -100,7 +100,7 @@ class TwoBodyTable(torch.nn.Module):
         return torch.nn.functional.embedding_bag(rows, self.coefficients, mode="sum", per_sample_weights=weights)
 
 
-def table_of(model: Allegro, last: Tensor, tolerance: float = 2e-7) -> TwoBodyTable | None:
+def table_of(model: Allegro, last: Tensor, tolerance: float = 5e-7) -> TwoBodyTable | None:
     """A table as coarse as it can be while every slope is right to this part of the feature's largest slope.
 
     last: linear map from the last hidden features to the features of an edge, (h, f) float64. None where

@@ -41,6 +41,7 @@ def _nequip_state() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         set_global_state()
+        torch.set_default_dtype(torch.float64)  # which it does at its first call in a process only
         yield
     torch.set_default_dtype(before)
 
