@@ -17,6 +17,7 @@ from openmm import unit
 from openmm_allegro.checkpoint import model_from_bytes, model_to_bytes
 from openmm_allegro.device import chosen_device
 from openmm_allegro.export import ForceModule, script_module
+from openmm_allegro.kernels import triton_problem
 from openmm_allegro.potential import Potential
 from openmm_allegro.workers import Workers
 
@@ -124,9 +125,10 @@ class PythonComputation:
         self.module = module.to(self.device)
         self.parameter = parameter
         self.devices = devices
-        workers = devices * torch.get_num_threads() if self.device.type == "cpu" else devices
-        if len(workers) > 1:
-            module.potential.workers = Workers(module.potential.block, workers)
+        if self.device.type == "cpu":
+            module.potential.workers = Workers(module.potential.block, devices * torch.get_num_threads())
+        elif len(devices) > 1:
+            module.potential.workers = Workers(module.potential.block, devices)
 
     def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
         """Called by OpenMM at every evaluation."""
@@ -152,6 +154,7 @@ class PythonComputation:
             "block_edges": potential.block_edges,
             "max_bytes": potential.max_bytes,
             "tabulate": potential.tabulate,
+            "kernels": potential.kernels,
             "parameter": self.parameter,
             "devices": [str(device) for device in self.devices],
         }
@@ -165,7 +168,8 @@ def _rebuild_computation(model_bytes: bytes, options: dict) -> PythonComputation
         warnings.warn(f"this force was made for {options['devices']}; it is evaluated on {device}", stacklevel=2)
         devices = [device]
     model = model_from_bytes(model_bytes)
-    potential = Potential(model, options["skin"], options["block_edges"], options["tabulate"])
+    kernels = options["kernels"] and triton_problem() is None
+    potential = Potential(model, options["skin"], options["block_edges"], options["tabulate"], kernels)
     potential.max_bytes = options["max_bytes"]
     atoms = None if options["atoms"] is None else torch.tensor(options["atoms"])
     types = torch.tensor(options["types"])

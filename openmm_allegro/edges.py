@@ -55,54 +55,77 @@ class EdgeHarmonics(torch.nn.Module):
         return grad_unit.add_(grad_order, alpha=math.sqrt(3.0))
 
 
-def take_orders(products: Tensor, n_channels: int) -> Tensor:
-    """Of components times weights of every order, those of equal order. products: (n, m, c). Returns (n, m, u)."""
-    parts: list[Tensor] = []
-    for order in range(products.shape[2] // n_channels):
-        rows = products.narrow(1, order * order, 2 * order + 1)
-        parts.append(rows.narrow(2, order * n_channels, n_channels))
-    return torch.cat(parts, dim=1)
+class Edges(torch.nn.Module):
+    """Sums over neighbours and scalars of edges, by PyTorch's batched matrix products.
 
-
-def spread_orders(components: Tensor, orders: Tensor) -> Tensor:
-    """The opposite: zeros where orders differ. components: (n, m, u); orders: (m, orders) 0 or 1. Returns (n, m, c)."""
-    return (components.unsqueeze(2) * orders.unsqueeze(2)).flatten(2)
-
-
-def sum_environment(harmonics: Tensor, weights: Tensor, n_channels: int) -> Tensor:
-    """Σ_j w_ij[u, l] Y_lm(r̂_ij). harmonics: (n, m, k); weights: (n, k, c). Returns (n, m, u)."""
-    return take_orders(torch.bmm(harmonics, weights), n_channels)
-
-
-def sum_environment_gradient(grad: Tensor, harmonics: Tensor, weights: Tensor, grad_harmonics: Tensor) -> Tensor:
-    """grad: (n, m, c), spread. Adds to grad_harmonics (n, m, k); returns the derivative for the weights (n, k, c)."""
-    grad_harmonics.baddbmm_(grad, weights.transpose(1, 2))
-    return torch.bmm(harmonics.transpose(1, 2), grad)
-
-
-def read_scalars(harmonics: Tensor, first: Tensor, readers: Tensor, n_channels: int) -> tuple[Tensor, Tensor]:
-    """Σ_l c_ij[u, l] Σ_m Y_lm(r̂_ij) g_i[u, lm].
-
-    harmonics: (n, m, k); first: c (n, k, c); readers: g (n, m, c), spread.
-    Returns the scalars (n, k, u), and what multiplied c in them (n, k, c).
+    Weights of all orders are multiplied with all components, and what is not of one order is left out: three times
+    the multiplications, but few and large products.
     """
-    readings = torch.bmm(harmonics.transpose(1, 2), readers)
-    scalars = first.narrow(2, 0, n_channels) * readings.narrow(2, 0, n_channels)
-    for start in range(n_channels, first.shape[2], n_channels):
-        scalars.addcmul_(first.narrow(2, start, n_channels), readings.narrow(2, start, n_channels))
-    return scalars, readings
 
+    orders: Tensor
 
-def read_scalars_gradient(
-    grad: Tensor, harmonics: Tensor, first: Tensor, readers: Tensor, readings: Tensor, grad_harmonics: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Derivatives for c (n, k, c), in the memory of `readings`, and for the readers (n, m, c), not masked by order.
+    def __init__(self, l_max: int, n_channels: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        order = torch.arange(l_max + 1)
+        component = torch.arange((l_max + 1) ** 2).unsqueeze(1)
+        is_of_order = (component >= order**2) & (component < (order + 1) ** 2)
+        self.register_buffer("orders", is_of_order.to(dtype), persistent=False)  # (m, orders)
 
-    grad: (n, k, u), for the scalars; the rest as in `read_scalars`. Adds to grad_harmonics (n, m, k).
-    """
-    n, k, n_channels = grad.shape
-    by_order = (n, k, first.shape[2] // n_channels, n_channels)
-    weighted = (first.view(by_order) * grad.unsqueeze(2)).flatten(2)
-    grad_harmonics.baddbmm_(readers, weighted.transpose(1, 2))
-    grad_readers = torch.bmm(harmonics, weighted)
-    return readings.view(by_order).mul_(grad.unsqueeze(2)).flatten(2), grad_readers
+    def take(self, products: Tensor) -> Tensor:
+        """Of components times weights of every order, those of equal order. products: (n, m, c). Returns (n, m, u)."""
+        parts: list[Tensor] = []
+        for order in range(self.orders.shape[1]):
+            rows = products.narrow(1, order * order, 2 * order + 1)
+            parts.append(rows.narrow(2, order * self.n_channels, self.n_channels))
+        return torch.cat(parts, dim=1)
+
+    def spread(self, components: Tensor) -> Tensor:
+        """The opposite: zeros where orders differ. components: (n, m, u). Returns (n, m, c)."""
+        return (components.unsqueeze(2) * self.orders.unsqueeze(2)).flatten(2)
+
+    def sum_environment(self, harmonics: Tensor, weights: Tensor) -> Tensor:
+        """Σ_j w_ij[u, l] Y_lm(r̂_ij). harmonics: (n, m, k); weights: (n, k, c). Returns (n, m, u)."""
+        return self.take(torch.bmm(harmonics, weights))
+
+    def sum_environment_gradient(
+        self, grad: Tensor, harmonics: Tensor, weights: Tensor, grad_harmonics: Tensor
+    ) -> Tensor:
+        """grad: (n, m, u). Adds to grad_harmonics (n, m, k); returns the derivative for the weights (n, k, c)."""
+        grad = self.spread(grad)
+        grad_harmonics.baddbmm_(grad, weights.transpose(1, 2))
+        return torch.bmm(harmonics.transpose(1, 2), grad)
+
+    def read_scalars(self, harmonics: Tensor, first: Tensor, readers: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Σ_l c_ij[u, l] Σ_m Y_lm(r̂_ij) g_i[u, lm].
+
+        harmonics: (n, m, k); first: c (n, k, c); readers: g (n, m, u).
+        Returns the scalars (n, k, u), and what the gradient wants back.
+        """
+        readers = self.spread(readers)
+        readings = torch.bmm(harmonics.transpose(1, 2), readers)
+        scalars = first.narrow(2, 0, self.n_channels) * readings.narrow(2, 0, self.n_channels)
+        for start in range(self.n_channels, first.shape[2], self.n_channels):
+            scalars.addcmul_(first.narrow(2, start, self.n_channels), readings.narrow(2, start, self.n_channels))
+        return scalars, [readers, readings]
+
+    def read_scalars_gradient(
+        self,
+        grad: Tensor,
+        harmonics: Tensor,
+        first: Tensor,
+        kept: list[Tensor],
+        grad_harmonics: Tensor,
+        grad_first: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """grad: for the scalars (n, k, u). Adds to grad_harmonics (n, m, k), spends `kept`.
+
+        Returns grad_first (n, k, c), empty at the first call, with what is added; and that for the readers (n, m, u).
+        """
+        n, k, n_channels = grad.shape
+        by_order = (n, k, first.shape[2] // n_channels, n_channels)
+        weighted = (first.view(by_order) * grad.unsqueeze(2)).flatten(2)
+        grad_harmonics.baddbmm_(kept[0], weighted.transpose(1, 2))
+        grad_readers = self.take(torch.bmm(harmonics, weighted))
+        own = kept[1].view(by_order).mul_(grad.unsqueeze(2)).flatten(2)
+        return own if grad_first.numel() == 0 else grad_first.add_(own), grad_readers

@@ -15,15 +15,7 @@ import torch
 from torch import Tensor
 
 from openmm_allegro.dense import HiddenLayers, Linear, dense_weights
-from openmm_allegro.edges import (
-    EdgeHarmonics,
-    read_scalars,
-    read_scalars_gradient,
-    spread_orders,
-    sum_environment,
-    sum_environment_gradient,
-    take_orders,
-)
+from openmm_allegro.edges import EdgeHarmonics, Edges
 from openmm_allegro.model import Allegro
 from openmm_allegro.operators import AtomOperator
 from openmm_allegro.two_body import TwoBodyNetwork, table_of
@@ -36,10 +28,8 @@ class Passed(NamedTuple):
     """Of its environment (n, k, c)."""
     chain: list[Tensor]
     """Readers of the tensor features before each layer up to this one, first the first; (u, n, a) each."""
-    readers: Tensor
-    """The first of them, spread over the orders (n, m, c)."""
-    readings: Tensor
-    """What multiplied the first tensors' weights (n, k, c)."""
+    read: list[Tensor]
+    """What reading the scalars left (`edges.Edges.read_scalars`)."""
     entering: list[Tensor]
     """What entered each nonlinearity of its network (z, …)."""
 
@@ -81,20 +71,26 @@ class FoldedAllegro(torch.nn.Module):
     edge_norm: Tensor
     energy_norm: Tensor
     shifts: Tensor
-    orders: Tensor
 
-    def __init__(self, model: Allegro, tabulate: bool = False) -> None:
-        """tabulate: replace the two-body network by splines, where they are as good (`two_body.table_of`)."""
+    def __init__(self, model: Allegro, tabulate: bool = False, kernels: bool = False) -> None:
+        """tabulate: splines for the two-body network, where they are as good (`two_body.table_of`); kernels: Triton."""
         super().__init__()
         config = model.config
         self.n_types = model.n_types
         self.n_channels = model.n_channels
         self.n_weights = (config.l_max + 1) * model.n_channels
+        self.n_components = (config.l_max + 1) ** 2
         self.harmonics = EdgeHarmonics(model.harmonics)
         two_body, laters = fold(model)
         self.n_features = two_body.shape[1]
         table = table_of(model, two_body) if tabulate else None
         self.two_body = TwoBodyNetwork(model, two_body) if table is None else table
+        self.edges = Edges(config.l_max, model.n_channels, model.dtype)
+        if kernels:
+            from openmm_allegro.triton_edges import TritonEdges, TritonTable
+
+            self.edges = TritonEdges()
+            self.two_body = self.two_body if table is None else TritonTable(table)
         mlps = zip(model.operators, model.latents, laters, strict=True)
         layers = [FoldedLayer(op, mlp, config.allegro_mlp_nonlinearity, later) for op, mlp, later in mlps]
         self.layers = torch.nn.ModuleList(layers)
@@ -109,10 +105,6 @@ class FoldedAllegro(torch.nn.Module):
         energy_norm = model.scales.detach() * model.sum_norm.to(torch.float64) / math.sqrt(2.0)
         self.register_buffer("energy_norm", energy_norm, persistent=False)
         self.register_buffer("shifts", model.shifts.detach(), persistent=False)
-        order = torch.arange(config.l_max + 1)
-        component = torch.arange((config.l_max + 1) ** 2).unsqueeze(1)
-        is_of_order = (component >= order**2) & (component < (order + 1) ** 2)
-        self.register_buffer("orders", is_of_order.to(model.dtype), persistent=False)  # (m, orders)
 
     def forward(self, edge_vectors: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and gradient.
@@ -170,13 +162,12 @@ class FoldedAllegro(torch.nn.Module):
         matrices: list[Tensor] = []
         passed: list[Passed] = []
         for layer in self.layers:
-            environment = sum_environment(harmonics, weights, self.n_channels) * norm
+            environment = self.edges.sum_environment(harmonics, weights) * norm
             matrices.append(layer.matrices(environment))
             chain = telescope(matrices)
-            readers = spread_orders(chain[0].permute(1, 2, 0), self.orders)
-            scalars, readings = read_scalars(harmonics, first, readers, self.n_channels)
+            scalars, read = self.edges.read_scalars(harmonics, first, chain[0].permute(1, 2, 0))
             hidden, entering = layer.hidden(layer.read(scalars.flatten(0, 1)).add_(waiting[:, : layer.width]))
-            passed.append(Passed(weights, chain, readers, readings, entering))
+            passed.append(Passed(weights, chain, read, entering))
             waiting = waiting[:, layer.width :]
             later = layer.later(hidden)
             n_next = later.shape[1] - waiting.shape[1]  # none after the last layer
@@ -198,15 +189,13 @@ class FoldedAllegro(torch.nn.Module):
             own = passed[index]
             grad_entering = layer.hidden.gradient(layer.later.gradient(grad_later), own.entering)
             grad_scalars = layer.read.gradient(grad_entering).view(n, k, self.n_channels)
-            grad_weights, grad_readers = read_scalars_gradient(
-                grad_scalars, harmonics, first, own.readers, own.readings, grad_harmonics
+            grad_first, grad_readers = self.edges.read_scalars_gradient(
+                grad_scalars, harmonics, first, own.read, grad_harmonics, grad_first
             )
-            grad_first = grad_weights if len(grad_matrices) == 0 else grad_first.add_(grad_weights)
-            grad_reader = take_orders(grad_readers, self.n_channels).permute(2, 0, 1)
+            grad_reader = grad_readers.permute(2, 0, 1)
             grad_matrices = telescope_gradient(grad_reader, matrices[: index + 1], own.chain, grad_matrices)
             grad_environment = layer.matrices_gradient(grad_matrices[index]) * norm
-            grad_environment = spread_orders(grad_environment, self.orders)
-            grad_weights = sum_environment_gradient(grad_environment, harmonics, own.weights, grad_harmonics)
+            grad_weights = self.edges.sum_environment_gradient(grad_environment, harmonics, own.weights, grad_harmonics)
             grad_waiting = torch.cat([grad_entering, grad_waiting], dim=1)
             grad_later = torch.cat([grad_weights.flatten(0, 1), grad_waiting], dim=1)
         return learnt, grad_harmonics, torch.cat([grad_first.flatten(0, 1), grad_later], dim=1)

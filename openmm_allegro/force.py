@@ -19,6 +19,7 @@ from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES, load_model
 from openmm_allegro.device import chosen_devices
 from openmm_allegro.export import ForceModule
+from openmm_allegro.kernels import triton_problem
 from openmm_allegro.model import Allegro
 from openmm_allegro.potential import Potential
 
@@ -41,6 +42,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     skin: unit.Quantity | float = 0.1,
     max_memory: int | str | None = None,
     tabulate: bool | None = None,
+    kernels: bool = False,
     scale_parameter: str | None = None,
     force_group: int = 0,
 ) -> openmm.Force:
@@ -77,8 +79,11 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
         Bound on what the evaluation may hold at once besides the neighbour list, in bytes or as '2 GiB'; on each
         device if there are several.
     tabulate
-        Whether splines stand for the two-body network, where they give its slopes to 2e-7; None means in single
+        Whether splines stand for the two-body network, where they give its slopes to 5e-7; None means in single
         precision, where rounding is larger.
+    kernels
+        Whether Triton kernels do the edge work, on a CUDA device. They have been checked in Triton's interpreter and
+        compiled, but not timed on a GPU yet, so PyTorch's own operators are the default.
     scale_parameter
         Name of a global Context parameter, 1 by default, that multiplies the energy.
     force_group
@@ -102,7 +107,9 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     skin_nm = float(skin.value_in_unit(unit.nanometer) if isinstance(skin, unit.Quantity) else skin)
     if not 0 <= skin_nm < math.inf:
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
-    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, tabulate=tabulate)
+    if kernels and (problem := triton_problem()) is not None:
+        raise ValueError(f"`kernels` is True, but {problem}")
+    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, tabulate=tabulate, kernels=kernels)
     if max_memory is not None:
         potential.max_bytes = _bytes(max_memory)
     module = ForceModule(

@@ -26,7 +26,12 @@ class Potential(torch.nn.Module):
     """
 
     def __init__(
-        self, model: Allegro, skin: float = 1.0, block_edges: int | None = None, tabulate: bool | None = None
+        self,
+        model: Allegro,
+        skin: float = 1.0,
+        block_edges: int | None = None,
+        tabulate: bool | None = None,
+        kernels: bool = False,
     ) -> None:
         """Put a model to work.
 
@@ -39,8 +44,10 @@ class Potential(torch.nn.Module):
         block_edges
             Edges evaluated at once; None takes what suits a processor's cache, or fills a GPU.
         tabulate
-            Whether splines stand for the two-body network where they give its slopes to 2e-7
+            Whether splines stand for the two-body network where they give its slopes to 5e-7
             (`two_body.table_of`); None means in single precision, where rounding is larger than that.
+        kernels
+            Whether Triton kernels do the edge work, on a CUDA device (`triton_edges`).
         """
         super().__init__()
         self.model = model.eval().requires_grad_(False)
@@ -51,7 +58,8 @@ class Potential(torch.nn.Module):
         """Bound on what blocks may hold at once, on each device."""
         self.tabulate = tabulate
         self.neighbors = Neighbors(model.config.r_max, skin)
-        self.block = Block(model, model.dtype == torch.float32 if tabulate is None else tabulate)
+        self.kernels = kernels
+        self.block = Block(model, model.dtype == torch.float32 if tabulate is None else tabulate, kernels)
         self.edge_bytes, self.atom_edges = memory_of(self.block.folded)
         self.workers: Workers | None = None
 
@@ -100,8 +108,8 @@ class Potential(torch.nn.Module):
 
     @torch.jit.unused
     def share(self, pairs: NeighborPairs, blocks: list[Tensor], types: Tensor, total: "Total") -> None:
-        """Evaluate blocks beside each other if there are workers and more than one block."""
-        if self.workers is not None and len(blocks) > 1:
+        """Evaluate blocks beside each other if there are workers."""
+        if self.workers is not None:
             self.workers.evaluate(pairs, blocks, types, total)
             return
         for rows in blocks:
@@ -168,9 +176,9 @@ class Total(NamedTuple):
 class Block(torch.nn.Module):
     """Some centre atoms evaluated together."""
 
-    def __init__(self, model: Allegro, tabulate: bool) -> None:
+    def __init__(self, model: Allegro, tabulate: bool, kernels: bool) -> None:
         super().__init__()
-        self.folded = FoldedAllegro(model, tabulate)
+        self.folded = FoldedAllegro(model, tabulate, kernels)
         self.dtype = model.dtype
         self.padding_length = 2.0 * model.config.r_max
 
@@ -228,7 +236,7 @@ def memory_of(folded: FoldedAllegro) -> Memory:
     atom = 0
     for layer in folded.layers:
         edge += 3 * layer.width + 2 * n_weights + n_channels + layer.later.weight.shape[0] + 2 * layer.hidden.n_floats
-        atom += 3 * layer.contraction[:, 0].numel() + 3 * n_weights * folded.orders.shape[0]
+        atom += 3 * layer.contraction[:, 0].numel() + 3 * n_weights * folded.n_components
     edge += folded.two_body.n_floats
-    floats = 4 if folded.orders.dtype == torch.float32 else 8
+    floats = 4 if folded.edge_norm.dtype == torch.float32 else 8
     return Memory(edge_bytes=floats * edge, atom_edges=-(-atom // edge))

@@ -79,24 +79,32 @@ class TwoBodyTable(torch.nn.Module):
 
     def forward(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """x: (n, k). Returns the features (z, f), and what `gradient` wants back."""
+        row, t = self.place(x, centre_types, neighbour_types)
+        return self.interpolate(row, self.weights(t, self.basis)), t, [row]
+
+    def gradient(self, grad: Tensor, t: Tensor, row: list[Tensor]) -> Tensor:
+        """grad: (z, f). Returns the derivative with respect to x, (n, k)."""
+        return self.interpolate(row[0], self.weights(t, self.slope_basis)).mul_(grad).sum(1).view_as(t)
+
+    def place(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (n, k). Returns the first of the six rows of the table that count (z,), and where in its interval x is."""
         place = (x * self.n_intervals).clamp(max=float(self.n_intervals))
         interval = place.floor().clamp(max=float(self.n_intervals - 1))
-        t = place - interval  # (n, k), within its interval; 1 from x = 1 on
         pair = centre_types.unsqueeze(1) * self.n_types + neighbour_types
-        rows = (pair * self.n_rows + interval.to(torch.int64)).view(-1, 1) + self.offsets  # (z, 6)
-        return self._interpolate(rows, t, self.basis), t, [rows]
+        row = (pair * self.n_rows + interval.to(torch.int64)).flatten()
+        return row, place - interval  # which is 1 from x = 1 on
 
-    def gradient(self, grad: Tensor, t: Tensor, rows: list[Tensor]) -> Tensor:
-        """grad: (z, f). Returns the derivative with respect to x, (n, k)."""
-        return self._interpolate(rows[0], t, self.slope_basis).mul_(grad).sum(1).view_as(t)
-
-    def _interpolate(self, rows: Tensor, t: Tensor, polynomials: Tensor) -> Tensor:
-        """Sum rows of the table with weights that are polynomials (powers, 6) in t."""
+    def weights(self, t: Tensor, polynomials: Tensor) -> Tensor:
+        """Polynomials (powers, 6) of t (n, k), nothing from the cutoff on. Returns (z, 6)."""
         t = t.reshape(-1, 1)
         weights = polynomials[-1].expand(t.shape[0], -1)
         for power in range(polynomials.shape[0] - 2, -1, -1):
             weights = torch.addcmul(polynomials[power], weights, t)
-        weights = weights * (t < 1.0)  # exactly nothing beyond the cutoff
+        return weights * (t < 1.0)
+
+    def interpolate(self, row: Tensor, weights: Tensor) -> Tensor:
+        """Σ_j weights[z, j] coefficients[row[z] + j]. row: (z,); weights: (z, 6). Returns (z, f)."""
+        rows = row.unsqueeze(1) + self.offsets
         return torch.nn.functional.embedding_bag(rows, self.coefficients, mode="sum", per_sample_weights=weights)
 
 

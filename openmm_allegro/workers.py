@@ -15,6 +15,9 @@ from torch import Tensor
 from openmm_allegro.neighbors import NeighborPairs
 from openmm_allegro.potential import Block, Total, add_block
 
+COMPILE_AFTER = 40
+"""Blocks; compiling takes seconds, which a short run does not win back."""
+
 
 class Workers:
     """Threads that share the blocks of a step; each adds to sums of its own, which are added at the end.
@@ -26,14 +29,22 @@ class Workers:
     def __init__(self, block: Block, devices: list[torch.device]) -> None:
         """devices: where each worker evaluates; "cpu" many times for that many cores."""
         self.devices = devices
-        if devices[0].type == "cpu":
-            self.blocks = [compiled(block)] * len(devices)
-        else:
+        self.blocks: list[torch.nn.Module] = [block] * len(devices)
+        if devices[0].type != "cpu":
             self.blocks = [copy.deepcopy(block).to(device) for device in devices]
+        self.evaluated = 0
+        self.is_compiled = devices[0].type != "cpu"
         self.threads = ThreadPoolExecutor(len(devices), "allegro", initializer=_one_thread)
 
     def evaluate(self, pairs: NeighborPairs, rows: list[Tensor], types: Tensor, total: Total) -> None:
         """Add all blocks, given by their rows of `pairs` (b,), to `total`."""
+        self.evaluated += len(rows)
+        if not self.is_compiled and self.evaluated > COMPILE_AFTER:
+            self.blocks = [compiled(self.blocks[0])] * len(self.devices)
+            self.is_compiled = True
+        if len(rows) == 1:
+            add_block(self.blocks[0], pairs, rows[0], types, total)
+            return
         waiting = iter(rows)
         lock = threading.Lock()
 
@@ -54,7 +65,7 @@ class Workers:
                 ours.add_(theirs.to(ours.device))
 
 
-def compiled(block: Block) -> torch.nn.Module:
+def compiled(block: torch.nn.Module) -> torch.nn.Module:
     """The block as TorchScript, which runs without Python's lock."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)

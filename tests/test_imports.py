@@ -8,10 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"units", "options", "answers", "device", "kernels"},
-    {"config", "mlp", "structure"},
+    {"config", "mlp", "structure", "kernel_operators"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body"},
+    {"triton_edges"},
     {"folded"},
     {"potential", "checkpoint", "nequip"},
     {"export", "workers"},

@@ -11,9 +11,11 @@ import sys
 
 import pytest
 import torch
+from conftest import small_model
 from torch import Tensor
 
-from openmm_allegro import kernels
+from openmm_allegro import kernel_operators, kernels
+from openmm_allegro.folded import FoldedAllegro
 from openmm_allegro.kernels import triton_problem
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed here")
@@ -253,6 +255,22 @@ def test_operators_change_what_their_schema_says(device):
         torch.library.opcheck(getattr(ops, name).default, arguments, test_utils="test_schema")
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("tabulate", [False, True])
+@pytest.mark.parametrize("options", [{}, {"l_max": 3, "num_layers": 3}, {"l_max": 0, "num_layers": 1}], ids=str)
+def test_a_model_by_kernels_is_the_model(options, tabulate, device):
+    model = small_model(**options)
+    edges = torch.randn((3, 7, 3), dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    edges[1, 4:] = torch.tensor([9.0, 0.0, 0.0])  # padding
+    types = torch.tensor([[0, 1, 0, 1, 1, 0, 0]] * 3)
+    expected = FoldedAllegro(model, tabulate)(edges, types[:, 1], types)
+    by_kernels = FoldedAllegro(model, tabulate, kernels=True).to(device)
+    for folded in (by_kernels, torch.jit.script(by_kernels)):
+        found = folded(edges.to(device), types[:, 1].to(device), types.to(device))
+        for ours, theirs in zip(found, expected, strict=True):  # float64 rounding, in another order of operations
+            assert (ours.cpu() - theirs).abs().max() < 1e-12 * theirs.abs().max()
+
+
 @needs_triton
 @pytest.mark.skipif(kernels.INTERPRETED, reason="this is the process that interprets")
 def test_the_kernels_in_the_interpreter():
@@ -279,7 +297,7 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(name, tmp_path, monkeypa
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(kernels, name)
-    constants = kernels.edge_tile(9, 32) | kernels.table_tile(200, 4) | {"N_TILES": 4}
+    constants = kernel_operators.edge_tile(9, 32) | kernel_operators.table_tile(200, 4) | {"N_TILES": 4}
     signature = {argument: type_of(argument) for argument in kernel.arg_names}
     used = {argument: constants[argument] for argument in signature if argument.isupper()}
     assert compile(ASTSource(kernel, signature, used), target=GPUTarget("cuda", 90, 32)).asm["cubin"]
@@ -297,7 +315,7 @@ def test_without_triton_the_operators_are_known_and_say_why_they_do_not_run():
         "import sys\n"
         "sys.modules['triton'] = None\n"  # as if it were not installed
         "import torch\n"
-        "from openmm_allegro.kernels import triton_problem\n"
+        "from openmm_allegro.kernel_operators import triton_problem\n"
         "print(triton_problem())\n"
         "torch.ops.openmm_allegro.sum_environment(torch.zeros((1, 2, 4)), torch.zeros((1, 2, 6)))\n"
     )

@@ -35,8 +35,8 @@ def test_features_and_slopes_are_those_of_the_network(options):
     expected, *theirs = network(x, *types)
     grad = torch.randn(features.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     slope, wanted = table.gradient(grad, *kept), network.gradient(grad, *theirs)
-    assert table.error < 2e-7
-    assert (features - expected).abs().max() < 2e-7 * expected.abs().max()
+    assert table.error < 5e-7
+    assert (features - expected).abs().max() < 5e-7 * expected.abs().max()
     # features have their own largest slopes; a random sum of many errors stays near the largest one's size
     assert (slope - wanted).abs().max() < 1e-6 * wanted.abs().max()
 
