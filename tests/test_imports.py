@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"units", "options", "answers", "device", "kernels"},
-    {"config", "mlp", "structure", "kernel_operators"},
+    {"config", "mlp", "structure", "kernel_operators", "cells"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body"},
