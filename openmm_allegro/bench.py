@@ -193,8 +193,8 @@ def _force(config: BenchConfig, model: Allegro, structure: Structure) -> openmm.
 
 def _builds(force: openmm.Force) -> int | None:
     """Neighbour lists built so far; only a PythonForce tells."""
-    potential = getattr(force, "potential", None)
-    return None if potential is None else int(potential.neighbors.builds)
+    potential = getattr(force, "getPotential", None)
+    return None if potential is None else int(potential().neighbors.builds)
 
 
 def _system(structure: Structure, force: openmm.Force) -> openmm.System:

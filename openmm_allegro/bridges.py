@@ -113,7 +113,7 @@ def python_force(module: ForceModule, parameter: str | None, devices: list[torch
     """The force as openmm.PythonForce; positions and forces cross the host once a step."""
     force = openmm.PythonForce(PythonComputation(module, parameter, devices), {parameter: 1.0} if parameter else {})
     force.setUsesPeriodicBoundaryConditions(module.periodic)
-    force.potential = module.potential
+    force.getPotential = lambda: module.potential  # a function, which OpenMM does not copy with the force
     return force
 
 

@@ -92,8 +92,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     Returns
     -------
     openmm.Force
-        A TorchForce or a PythonForce, named 'AllegroForce'. A PythonForce has an attribute `potential`, whose
-        `neighbors.builds` and `neighbors.updates` count neighbour lists built and steps asked for.
+        A TorchForce or a PythonForce, named 'AllegroForce'. `getPotential().neighbors` of a PythonForce has `builds`
+        and `updates`: neighbour lists built, and evaluations asked for.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")

@@ -5,7 +5,6 @@ Symbols used in this file
 """
 
 import copy
-import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -45,20 +44,15 @@ class Workers:
         if len(rows) == 1:
             add_block(self.blocks[0], pairs, rows[0], types, total)
             return
-        waiting = iter(rows)
-        lock = threading.Lock()
 
         def work(worker: int) -> Total:
             device = self.devices[worker]
             here = NeighborPairs(*(tensor.to(device) for tensor in pairs))
             own = Total(*(torch.zeros_like(tensor, device=device) for tensor in total))
             types_here = types.to(device)
-            while True:
-                with lock:
-                    block = next(waiting, None)
-                if block is None:
-                    return own
+            for block in rows[worker :: len(self.devices)]:  # always the same ones, so that a run can be repeated
                 add_block(self.blocks[worker], here, block.to(device), types_here, own)
+            return own
 
         for own in self.threads.map(work, range(len(self.devices))):
             for ours, theirs in zip(total, own, strict=True):

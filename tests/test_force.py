@@ -469,6 +469,30 @@ def test_a_system_smaller_than_the_subset_is_refused_when_it_runs(bridge):
         energy_of(context_of([force], positions, None))
 
 
+def test_a_force_tells_how_often_its_neighbour_list_was_built():
+    topology, positions = water(box=TRICLINIC)
+    force = AllegroForce(small_model(), topology, bridge="python")
+    context = context_of([force], positions)
+    neighbors = force.getPotential().neighbors
+    for moved_nm, builds in [(0.0, 1), (0.03, 1), (0.2, 2)]:  # the skin is 0.1 nm
+        there = positions.copy()
+        there[4, 1] += moved_nm
+        context.setPositions(there)
+        energy_of(context)
+        assert neighbors.builds == builds
+    assert neighbors.updates == 3
+
+
+def test_several_devices_are_named_and_checked():
+    topology, _ = water()
+    with pytest.raises(ValueError, match="a list is for several CUDA devices"):
+        AllegroForce(small_model(), topology, device=["cpu", "cpu"])
+    with pytest.raises(ValueError, match="`device` is an empty list"):
+        AllegroForce(small_model(), topology, device=[])
+    with pytest.raises(ValueError, match="`device` is 'cuda:7', but here are only cpu"):
+        AllegroForce(small_model(), topology, device=["cuda:6", "cuda:7"][::-1])
+
+
 def test_naming_a_device_takes_pythonforce():
     topology, _ = water()
     assert isinstance(AllegroForce(small_model(), topology, device="cpu"), openmm.PythonForce)

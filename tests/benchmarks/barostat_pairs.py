@@ -66,7 +66,7 @@ def main() -> None:
     context.setParameter("allegro_scale", 0.0)
     openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
     context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
-    search = force.potential.neighbors
+    search = force.getPotential().neighbors
     volumes, missed, checked, largest_error = [], 0, 0, 0.0
     steps = round(options.ps * 2000)
     before = (search.builds, search.updates)
