@@ -44,7 +44,7 @@ class ForceModule(torch.nn.Module):
         positions: (N, 3) [nm]; then the box vectors (3, 3) [nm] if periodic; then the scale () if there is one.
         Returns the energy () [kJ/mol] and the forces (N, 3) [kJ/mol/nm].
         """
-        positions = positions.data
+        positions = positions.data  # TorchForce asks for a graph, and in TorchScript `detach` does not prevent it
         n_particles = positions.shape[0]
         if self.subset and n_particles <= self.last_atom:
             raise ValueError(f"the System has {n_particles} particles, but this force acts on atom {self.last_atom}")

@@ -15,7 +15,7 @@ from openmm import app, unit
 from openmm_allegro import AllegroForce
 from openmm_allegro.bridges import PythonComputation, choose_bridge, torchforce_can_be_copied, torchforce_problem
 from openmm_allegro.checkpoint import save_model
-from openmm_allegro.export import ForceModule, export_torchscript
+from openmm_allegro.export import ForceModule, export_torchscript, script_module
 from openmm_allegro.potential import Potential
 
 KJ, NM = unit.kilojoule_per_mole, unit.nanometer
@@ -491,6 +491,17 @@ def test_several_devices_are_named_and_checked():
         AllegroForce(small_model(), topology, device=[])
     with pytest.raises(ValueError, match="`device` is 'cuda:7', but here are only cpu"):
         AllegroForce(small_model(), topology, device=["cuda:6", "cuda:7"][::-1])
+
+
+def test_no_graph_is_kept_in_torchforce():
+    _, positions = water()
+    types = torch.tensor([1, 0, 0] * 8)
+    module = script_module(ForceModule(Potential(small_model()), types, None, False, False))
+    for _ in range(4):  # TorchScript compiles in the first two
+        there = torch.tensor(positions, requires_grad=True)
+        energy, forces = module(there)
+        assert not energy.requires_grad
+        assert not forces.requires_grad
 
 
 def test_naming_a_device_takes_pythonforce():
