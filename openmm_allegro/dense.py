@@ -4,10 +4,13 @@ Symbols used in this file
     z  edges        i, o  features before and after a linear map
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from openmm_allegro.mlp import ScaledLinear
+from openmm_allegro.typed import ModulesOf
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -56,7 +59,8 @@ class HiddenLayers(torch.nn.Module):
     def __init__(self, weights: list[Tensor], nonlinearity: str, is_linear: bool, dtype: torch.dtype) -> None:
         """weights: (i, o) of the linear maps between hidden layers; is_linear: there is no hidden layer."""
         super().__init__()
-        self.linears = torch.nn.ModuleList([Linear(weight, dtype) for weight in weights])
+        linears = torch.nn.ModuleList([Linear(weight, dtype) for weight in weights])
+        self.linears = cast(ModulesOf[Linear], linears)
         self.nonlinearity = "none" if is_linear else nonlinearity
         self.n_floats = sum(weight.shape[1] for weight in weights)
         """Kept for the gradient of each edge."""

@@ -8,11 +8,13 @@ Symbols used in this file
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from openmm_allegro.operators import SphericalHarmonics
+from openmm_allegro.operators import RaiseOrder, SphericalHarmonics
+from openmm_allegro.typed import ModulesOf
 
 
 class EdgeHarmonics(torch.nn.Module):
@@ -21,7 +23,7 @@ class EdgeHarmonics(torch.nn.Module):
     def __init__(self, harmonics: SphericalHarmonics) -> None:
         super().__init__()
         self.l_max = harmonics.l_max
-        self.raising = harmonics.raising
+        self.raising = cast(ModulesOf[RaiseOrder], harmonics.raising)
 
     def tables(self) -> list[Tensor]:
         """For each order from 2 on what raises the one before, ((2l - 1)·3, 2l + 1)."""

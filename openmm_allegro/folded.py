@@ -9,7 +9,7 @@ Symbols used in this file
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from openmm_allegro.dense import HiddenLayers, Linear, dense_weights
 from openmm_allegro.edges import EdgeHarmonics, Edges
 from openmm_allegro.model import Allegro
 from openmm_allegro.operators import AtomOperator
-from openmm_allegro.two_body import TwoBodyNetwork, table_of
+from openmm_allegro.two_body import TwoBodyNetwork, TwoBodyTable, table_of
+from openmm_allegro.typed import ModulesOf
 
 
 class Passed(NamedTuple):
@@ -89,12 +90,14 @@ class FoldedAllegro(torch.nn.Module):
         if kernels:
             from openmm_allegro.triton_edges import TritonEdges, TritonTable
 
-            self.edges = TritonEdges()
-            self.two_body = self.two_body if table is None else TritonTable(table)
-        mlps = zip(model.operators, model.latents, laters, strict=True)
+            self.edges = cast(Edges, TritonEdges())  # of the same methods
+            self.two_body = self.two_body if table is None else cast(TwoBodyTable, TritonTable(table))
+        operators = cast(ModulesOf[AtomOperator], model.operators)
+        latents = cast(ModulesOf[torch.nn.Sequential], model.latents)
+        mlps = zip(operators, latents, laters, strict=True)
         layers = [FoldedLayer(op, mlp, config.allegro_mlp_nonlinearity, later) for op, mlp, later in mlps]
-        self.layers = torch.nn.ModuleList(layers)
-        self.layers_backwards = torch.nn.ModuleList(reversed(layers))
+        self.layers = cast(ModulesOf[FoldedLayer], torch.nn.ModuleList(layers))
+        self.layers_backwards = cast(ModulesOf[FoldedLayer], torch.nn.ModuleList(reversed(layers)))
         readout = dense_weights(model.readout)
         self.readout = HiddenLayers(readout[1:-1], config.readout_mlp_nonlinearity, len(readout) == 1, model.dtype)
         last = readout[-1] if len(readout) > 1 else torch.ones((1, 1), dtype=torch.float64)
@@ -243,14 +246,15 @@ def fold(model: Allegro) -> tuple[Tensor, list[Tensor]]:
     first tensors, of the first environment, then what enters each network; and the like for each layer's network.
     """
     n_scalars = model.n_scalars
-    entrances = [dense_weights(mlp)[0] for mlp in [*model.latents, model.readout]]
+    latents = cast(ModulesOf[torch.nn.Sequential], model.latents)
+    entrances = [dense_weights(mlp)[0] for mlp in [*latents, model.readout]]
     two_body = dense_weights(model.two_body_mlp)[-1]
     latent = two_body @ dense_weights(model.first_latent)[0]
     scalars = latent[:, :n_scalars]
     maps = [two_body @ dense_weights(model.first_tensors)[0], latent[:, n_scalars:]]
     first = torch.cat(maps + [scalars @ entrance[:n_scalars] for entrance in entrances], dim=1)
     laters: list[Tensor] = []
-    for index, mlp in enumerate(model.latents):
+    for index, mlp in enumerate(latents):
         weights = dense_weights(mlp)
         last = weights[-1] if len(weights) > 1 else torch.eye(weights[0].shape[1], dtype=torch.float64)
         rows = slice((index + 1) * n_scalars, (index + 2) * n_scalars)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers", "device", "kernels"},
+    {"units", "options", "answers", "device", "kernels", "typed"},
     {"config", "mlp", "structure", "kernel_operators", "cells"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},

@@ -42,6 +42,7 @@ def main() -> None:
     """Run, compare, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ps", type=float, default=20.0)
+    parser.add_argument("--timestep-fs", type=float, default=1.0)
     parser.add_argument("--cutoff-angstrom", type=float, default=4.0)
     parser.add_argument("--skin-nm", type=float, default=0.1)
     options = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> None:
     )
     system.addForce(force)
     system.addForce(openmm.MonteCarloBarostat(1 * unit.bar, 300 * unit.kelvin, 5))
-    integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.5 * unit.femtosecond)
+    integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, options.timestep_fs * unit.femtosecond)
     context = openmm.Context(system, integrator, openmm.Platform.getPlatform("CPU"))
     context.setPositions(positions)
     context.setParameter("allegro_scale", 0.0)
@@ -68,7 +69,7 @@ def main() -> None:
     context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
     search = force.getPotential().neighbors
     volumes, missed, checked, largest_error = [], 0, 0, 0.0
-    steps = round(options.ps * 2000)
+    steps = round(options.ps * 1000 / options.timestep_fs)
     before = (search.builds, search.updates)
     for _ in range(0, steps, 50):
         integrator.step(50)
@@ -83,7 +84,7 @@ def main() -> None:
         checked += 1
         volumes.append(float(torch.linalg.det(cell)))
     figures = {
-        "ps": steps / 2000,
+        "ps": options.ps,
         "frames_checked": checked,
         "pairs_in_the_last": len(expected),
         "missed_or_extra_pairs": missed,
