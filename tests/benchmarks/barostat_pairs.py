@@ -61,7 +61,9 @@ def main() -> None:
     )
     system.addForce(force)
     system.addForce(openmm.MonteCarloBarostat(1 * unit.bar, 300 * unit.kelvin, 5))
-    integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, options.timestep_fs * unit.femtosecond)
+    integrator = openmm.LangevinMiddleIntegrator(
+        300 * unit.kelvin, 1 / unit.picosecond, options.timestep_fs * unit.femtosecond
+    )
     context = openmm.Context(system, integrator, openmm.Platform.getPlatform("CPU"))
     context.setPositions(positions)
     context.setParameter("allegro_scale", 0.0)
