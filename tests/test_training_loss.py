@@ -11,7 +11,8 @@ from openmm_allegro.neighbors import neighbor_matrix
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import DataOptions, LossOptions
 from openmm_allegro.training.frames import Frame
-from openmm_allegro.training.loss import Prediction, predict, weighted_loss
+from openmm_allegro.training.loss import weighted_loss
+from openmm_allegro.training.predict import Prediction, predict
 from openmm_allegro.training.statistics import (
     average_neighbours,
     energy_shifts,

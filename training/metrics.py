@@ -15,7 +15,7 @@ from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Array, Frame
-from openmm_allegro.training.loss import predict
+from openmm_allegro.training.predict import predict
 from openmm_allegro.units import EV_TO_MEV
 
 

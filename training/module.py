@@ -12,7 +12,8 @@ from torch import Tensor
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.config import TrainingConfig
-from openmm_allegro.training.loss import Prediction, predict, weighted_loss
+from openmm_allegro.training.loss import weighted_loss
+from openmm_allegro.training.predict import Prediction, predict
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
 from openmm_allegro.units import EV_TO_MEV
 
