@@ -4,25 +4,31 @@ Symbols used in this file
     z  edges        i, o  features before and after a linear map
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from openmm_allegro.mlp import ScaledLinear
 from openmm_allegro.typed import ModulesOf
 
+WeightsOf: TypeAlias = Callable[[torch.nn.Sequential], list[Tensor]]
+"""The linear maps of a network with their factors, (i, o)."""
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 if HAS_ONEDNN:
 
     def product(features: Tensor, weight: Tensor) -> Tensor:
-        """features: (z, i), any row stride; weight: (o, i). Returns (z, o), without a graph.
+        """features: (z, i), any row stride; weight: (o, i). Returns (z, o).
 
         In float32 on a processor oneDNN is asked: it uses AVX-512 also where MKL does not (AMD), twice as fast.
         """
         if features.is_cuda or features.dtype != torch.float32 or features.shape[0] == 0:
             return torch.mm(features, weight.t())
+        if not torch.jit.is_scripting() and (features.requires_grad or weight.requires_grad):
+            return ProductWithGraph.apply(features, weight)
         return torch.ops.mkldnn._linear_pointwise(features, weight, None, "none", [], "")
 
 else:
@@ -32,8 +38,28 @@ else:
         return torch.mm(features, weight.t())
 
 
+class ProductWithGraph(torch.autograd.Function):
+    """The same by oneDNN, whose operator knows no derivative; the weights' own is MKL's, which is as fast there."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, features: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        return torch.ops.mkldnn._linear_pointwise(features, weight, None, "none", [], "")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        features, weight = ctx.saved_tensors
+        wants_features, wants_weight = ctx.needs_input_grad
+        grad = grad if grad.stride(1) == 1 else grad.contiguous()
+        return (
+            torch.ops.mkldnn._linear_pointwise(grad, weight.t(), None, "none", [], "") if wants_features else None,
+            torch.mm(grad.t(), features) if wants_weight else None,
+        )
+
+
 class Linear(torch.nn.Module):
-    """A frozen linear map without bias, with its transpose at hand for the gradient."""
+    """A linear map without bias, with its transpose at hand for the gradient."""
 
     weight: Tensor
     transposed: Tensor
@@ -43,6 +69,11 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.register_buffer("weight", weight.t().to(dtype).contiguous(), persistent=False)
         self.register_buffer("transposed", weight.to(dtype).contiguous(), persistent=False)
+
+    def put(self, weight: Tensor) -> None:
+        """Take another weight (i, o), with its graph."""
+        self.weight = weight.t()
+        self.transposed = weight
 
     def forward(self, features: Tensor) -> Tensor:
         """features: (z, i). Returns (z, o)."""
@@ -64,6 +95,11 @@ class HiddenLayers(torch.nn.Module):
         self.nonlinearity = "none" if is_linear else nonlinearity
         self.n_floats = sum(weight.shape[1] for weight in weights)
         """Kept for the gradient of each edge."""
+
+    def put(self, weights: list[Tensor]) -> None:
+        """Take other weights, with their graph."""
+        for linear, weight in zip(self.linears, weights, strict=True):
+            linear.put(weight)
 
     def forward(self, before: Tensor) -> tuple[Tensor, list[Tensor]]:
         """before: (z, i), what enters the first nonlinearity. Returns the hidden features, what `gradient` wants."""
@@ -98,14 +134,42 @@ def activate(before: Tensor, nonlinearity: str) -> Tensor:
 def activate_gradient(grad: Tensor, before: Tensor, nonlinearity: str) -> Tensor:
     """grad: derivative with respect to what the nonlinearity returned for `before`. Returns that for `before`."""
     if nonlinearity == "silu":
+        if not torch.jit.is_scripting() and (grad.requires_grad or before.requires_grad):
+            return SiluSlopeWithGraph.apply(grad, before)
         return torch.ops.aten.silu_backward(grad, before)
     if nonlinearity == "mish":
+        if grad.requires_grad or before.requires_grad:  # PyTorch's own knows no derivative
+            gate = torch.nn.functional.softplus(before).tanh()
+            return grad * (gate + before * torch.sigmoid(before) * (1 - gate.square()))
         return torch.ops.aten.mish_backward(grad, before)
     if nonlinearity == "gelu":
         return torch.ops.aten.gelu_backward(grad, before, approximate="none")
     return grad
 
 
+class SiluSlopeWithGraph(torch.autograd.Function):
+    """grad · silu'(before) in one pass, and in few for its derivatives; PyTorch's own are many."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, grad: Tensor, before: Tensor) -> Tensor:
+        ctx.save_for_backward(grad, before)
+        return torch.ops.aten.silu_backward(grad, before)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, outer: Tensor) -> tuple[Tensor, Tensor]:
+        grad, before = ctx.saved_tensors
+        gate = torch.sigmoid(before)
+        half = torch.ops.aten.sigmoid_backward(outer * grad, gate)  # outer·grad·σ(1 - σ)
+        curvature = torch.addcmul(half * 2, torch.rsub(gate, 0.5).mul_(2), half * before)
+        return torch.ops.aten.silu_backward(outer, before), curvature
+
+
 def dense_weights(mlp: torch.nn.Sequential) -> list[Tensor]:
     """The linear maps of a network with their factors, (i, o) float64."""
     return [part.weight.detach().to(torch.float64) * part.scale for part in mlp if isinstance(part, ScaledLinear)]
+
+
+def live_weights(mlp: torch.nn.Sequential) -> list[Tensor]:
+    """The same in the network's own precision, with their graph."""
+    return [part.weight * part.scale for part in mlp if isinstance(part, ScaledLinear)]

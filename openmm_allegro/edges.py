@@ -76,11 +76,8 @@ class Edges(torch.nn.Module):
 
     def take(self, products: Tensor) -> Tensor:
         """Of components times weights of every order, those of equal order. products: (n, m, c). Returns (n, m, u)."""
-        parts: list[Tensor] = []
-        for order in range(self.orders.shape[1]):
-            rows = products.narrow(1, order * order, 2 * order + 1)
-            parts.append(rows.narrow(2, order * self.n_channels, self.n_channels))
-        return torch.cat(parts, dim=1)
+        n, m, _ = products.shape
+        return (products.view(n, m, -1, self.n_channels) * self.orders.unsqueeze(2)).sum(2)
 
     def spread(self, components: Tensor) -> Tensor:
         """The opposite: zeros where orders differ. components: (n, m, u). Returns (n, m, c)."""
@@ -106,9 +103,10 @@ class Edges(torch.nn.Module):
         """
         readers = self.spread(readers)
         readings = torch.bmm(harmonics.transpose(1, 2), readers)
-        scalars = first.narrow(2, 0, self.n_channels) * readings.narrow(2, 0, self.n_channels)
-        for start in range(self.n_channels, first.shape[2], self.n_channels):
-            scalars.addcmul_(first.narrow(2, start, self.n_channels), readings.narrow(2, start, self.n_channels))
+        weights, by_order = first.split(self.n_channels, 2), readings.split(self.n_channels, 2)
+        scalars = weights[0] * by_order[0]
+        for order in range(1, len(weights)):
+            scalars.addcmul_(weights[order], by_order[order])
         return scalars, [readers, readings]
 
     def read_scalars_gradient(
@@ -129,5 +127,5 @@ class Edges(torch.nn.Module):
         weighted = (first.view(by_order) * grad.unsqueeze(2)).flatten(2)
         grad_harmonics.baddbmm_(kept[0], weighted.transpose(1, 2))
         grad_readers = self.take(torch.bmm(harmonics, weighted))
-        own = kept[1].view(by_order).mul_(grad.unsqueeze(2)).flatten(2)
+        own = kept[1].view(by_order).mul(grad.unsqueeze(2)).flatten(2)
         return own if grad_first.numel() == 0 else grad_first.add_(own), grad_readers

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from openmm_allegro.dense import HiddenLayers, Linear, dense_weights
+from openmm_allegro.dense import HiddenLayers, Linear, WeightsOf, dense_weights, live_weights
 from openmm_allegro.edges import EdgeHarmonics, Edges
 from openmm_allegro.model import Allegro
 from openmm_allegro.operators import AtomOperator
@@ -54,6 +54,14 @@ class FoldedLayer(torch.nn.Module):
         self.hidden = HiddenLayers(weights[1:-1], nonlinearity, len(weights) == 1, dtype)
         self.later = Linear(later, dtype)
         self.width = weights[0].shape[1]
+
+    def put(self, operator: AtomOperator, weights: list[Tensor], later: Tensor) -> None:
+        """Take other weights, with their graph. weights: of the network, (i, o)."""
+        contraction = (operator.weight @ operator.table).view(-1, *self.contraction.shape[1:])
+        self.contraction = contraction.expand(self.n_channels, -1, -1)
+        self.read.put(weights[0][-self.n_channels :])
+        self.hidden.put(weights[1:-1])
+        self.later.put(later)
 
     def matrices(self, environment: Tensor) -> Tensor:
         """environment: (n, m, u). Returns T (u, n, a, b), see `operators.AtomOperator`."""
@@ -109,6 +117,25 @@ class FoldedAllegro(torch.nn.Module):
         self.register_buffer("energy_norm", energy_norm, persistent=False)
         self.register_buffer("shifts", model.shifts.detach(), persistent=False)
 
+    def follow(self, model: Allegro) -> None:
+        """Take the weights that the model has now, with their graph: what `forward` returns can be differentiated.
+
+        Only for a model that is not tabulated.
+        """
+        assert isinstance(self.two_body, TwoBodyNetwork)
+        two_body, laters = fold(model, live_weights)
+        self.two_body.put(model, two_body)
+        operators = cast(ModulesOf[AtomOperator], model.operators)
+        latents = cast(ModulesOf[torch.nn.Sequential], model.latents)
+        for layer, operator, mlp, later in zip(self.layers, operators, latents, laters, strict=True):
+            layer.put(operator, live_weights(mlp), later)
+        readout = live_weights(model.readout)
+        self.readout.put(readout[1:-1])
+        if len(readout) > 1:
+            self.last.put(readout[-1])
+        self.energy_norm = model.scales * (model.sum_norm.to(torch.float64) / math.sqrt(2.0))
+        self.shifts = model.shifts
+
     def forward(self, edge_vectors: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and gradient.
 
@@ -159,9 +186,9 @@ class FoldedAllegro(torch.nn.Module):
         """
         n, _, k = harmonics.shape
         norm = self.edge_norm[centre_types].view(n, 1, 1)
-        first = features[:, : self.n_weights].view(n, k, self.n_weights)
-        weights = features[:, self.n_weights : 2 * self.n_weights].view(n, k, self.n_weights)
-        waiting = features[:, 2 * self.n_weights :]  # what enters the networks that are still to come
+        n_waiting = features.shape[1] - 2 * self.n_weights  # of what enters the networks that are still to come
+        first, weights, waiting = torch.split(features, [self.n_weights, self.n_weights, n_waiting], 1)
+        first, weights = first.view(n, k, self.n_weights), weights.view(n, k, self.n_weights)
         matrices: list[Tensor] = []
         passed: list[Passed] = []
         for layer in self.layers:
@@ -169,13 +196,13 @@ class FoldedAllegro(torch.nn.Module):
             matrices.append(layer.matrices(environment))
             chain = telescope(matrices)
             scalars, read = self.edges.read_scalars(harmonics, first, chain[0].permute(1, 2, 0))
-            hidden, entering = layer.hidden(layer.read(scalars.flatten(0, 1)).add_(waiting[:, : layer.width]))
+            now, waiting = torch.split(waiting, [layer.width, waiting.shape[1] - layer.width], 1)
+            hidden, entering = layer.hidden(layer.read(scalars.flatten(0, 1)).add_(now))
             passed.append(Passed(weights, chain, read, entering))
-            waiting = waiting[:, layer.width :]
             later = layer.later(hidden)
             n_next = later.shape[1] - waiting.shape[1]  # none after the last layer
-            weights = later[:, :n_next].view(n, k, n_next)
-            waiting = later[:, n_next:].add_(waiting)
+            weights, more = torch.split(later, [n_next, waiting.shape[1]], 1)
+            weights, waiting = weights.view(n, k, n_next), more + waiting
         hidden, entering = self.readout(waiting)
         scale = self.energy_norm[centre_types]
         learnt = self.last(hidden).view(n, k).sum(1).to(torch.float64) * scale
@@ -239,24 +266,24 @@ def telescope_gradient(
     return grad_matrices
 
 
-def fold(model: Allegro) -> tuple[Tensor, list[Tensor]]:
-    """Multiply maps that follow each other, in float64.
+def fold(model: Allegro, weights_of: WeightsOf = dense_weights) -> tuple[Tensor, list[Tensor]]:
+    """Multiply maps that follow each other.
 
-    Returns the map from the two-body network's last hidden features to all that reads them (h, o): weights of the
+    weights_of: gives the linear maps of a network. Returns the map from the two-body network's last hidden features to all that reads them (h, o): weights of the
     first tensors, of the first environment, then what enters each network; and the like for each layer's network.
     """
     n_scalars = model.n_scalars
     latents = cast(ModulesOf[torch.nn.Sequential], model.latents)
-    entrances = [dense_weights(mlp)[0] for mlp in [*latents, model.readout]]
-    two_body = dense_weights(model.two_body_mlp)[-1]
-    latent = two_body @ dense_weights(model.first_latent)[0]
+    entrances = [weights_of(mlp)[0] for mlp in [*latents, model.readout]]
+    two_body = weights_of(model.two_body_mlp)[-1]
+    latent = two_body @ weights_of(model.first_latent)[0]
     scalars = latent[:, :n_scalars]
-    maps = [two_body @ dense_weights(model.first_tensors)[0], latent[:, n_scalars:]]
+    maps = [two_body @ weights_of(model.first_tensors)[0], latent[:, n_scalars:]]
     first = torch.cat(maps + [scalars @ entrance[:n_scalars] for entrance in entrances], dim=1)
     laters: list[Tensor] = []
     for index, mlp in enumerate(latents):
-        weights = dense_weights(mlp)
-        last = weights[-1] if len(weights) > 1 else torch.eye(weights[0].shape[1], dtype=torch.float64)
+        weights = weights_of(mlp)
+        last = weights[-1] if len(weights) > 1 else torch.eye(weights[0].shape[1]).to(weights[0])
         rows = slice((index + 1) * n_scalars, (index + 2) * n_scalars)
         scalars = last[:, :n_scalars]
         later = [scalars @ entrance[rows] for entrance in entrances[index + 1 :]]

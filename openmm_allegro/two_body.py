@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from openmm_allegro.dense import HiddenLayers, Linear, dense_weights
+from openmm_allegro.dense import HiddenLayers, Linear, dense_weights, live_weights
 from openmm_allegro.model import Allegro
 
 DEGREE = 5
@@ -34,6 +34,15 @@ class TwoBodyNetwork(torch.nn.Module):
         splines = config.num_splines if config.radial_chemical_embed == "spline" else 1
         self.n_floats = (4 + 2 * splines) * config.embed_dim + 3 * sum(weight.shape[1] for weight in weights)
         """Kept for the gradient of each edge."""
+
+    def put(self, model: Allegro, last: Tensor) -> None:
+        """Take the weights that the model has now, with their graph."""
+        weights = live_weights(model.two_body_mlp)[:-1]
+        self.embedding = model.two_body
+        if self.entrance is not None:
+            self.entrance.put(weights[0])
+        self.hidden.put(weights[1:])
+        self.last.put(last)
 
     def forward(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """x: (n, k). Returns the features (z, f), and what `gradient` wants back."""

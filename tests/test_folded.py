@@ -92,3 +92,28 @@ def test_atoms_without_neighbours_have_their_own_energy_only():
     energies, gradient = FoldedAllegro(model)(torch.zeros((2, 0, 3)), torch.tensor([0, 1]), none)
     assert energies.tolist() == [-1.0, -2.0]
     assert gradient.shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_derivatives_for_the_weights_are_those_of_the_model(options):
+    trainable = {"bessel_trainable": True, "per_type_energy_scales_trainable": True}
+    model = small_model(**trainable | {"per_type_energy_shifts_trainable": True} | options)
+    vectors, *types = rows()
+    random = torch.Generator().manual_seed(3)
+    weights = torch.randn(vectors.shape, dtype=torch.float64, generator=random)
+
+    by_edge = vectors.detach().requires_grad_(True)
+    energies = model(by_edge, *types)
+    slopes = torch.autograd.grad(energies.sum(), by_edge, create_graph=True)[0]
+    parameters = list(model.parameters())
+    quantity = energies.square().sum() + (slopes * weights).sum()
+    expected = torch.autograd.grad(quantity, parameters, materialize_grads=True)
+
+    folded = FoldedAllegro(small_model(seed=2, **options))
+    folded.follow(model)
+    energies, slopes = folded(vectors, *types)
+    quantity = energies.square().sum() + (slopes * weights).sum()
+    found = torch.autograd.grad(quantity, parameters, materialize_grads=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        # float64 rounding, in another order of operations
+        assert (ours - theirs).abs().max() <= 1e-11 * max(theirs.abs().max(), 1e-6)

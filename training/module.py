@@ -13,7 +13,7 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.loss import weighted_loss
-from openmm_allegro.training.predict import Prediction, predict
+from openmm_allegro.training.predict import LiveAllegro, Prediction, predict
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
 from openmm_allegro.units import EV_TO_MEV
 
@@ -78,6 +78,7 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, model: Allegro, config: TrainingConfig, steps_per_epoch: int) -> None:
         super().__init__()
         self.model = model
+        self.live = LiveAllegro(model)
         self.config = config
         self.learning_rate = LearningRate(config.optimizer)
         self.average = MovingAverage([p for p in model.parameters() if p.requires_grad], config.optimizer.ema_decay)
@@ -114,7 +115,7 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        prediction = predict(self.model, batch, self.with_stress, training=True)
+        prediction = predict(self.live, batch, self.with_stress, training=True)
         loss = weighted_loss(prediction, batch, self.config.loss)
         self.training_errors.add(loss, prediction, batch)
         return loss
@@ -139,7 +140,7 @@ class TrainingModule(lightning.LightningModule):
         self.average.swap()
         for batch in batches:
             on_device = batch.to(self.device)
-            prediction = predict(self.model, on_device, self.with_stress)
+            prediction = predict(self.live, on_device, self.with_stress)
             loss = weighted_loss(prediction, on_device, self.config.loss)
             self.validation_errors.add(loss, prediction, on_device)
         self.average.swap()

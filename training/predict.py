@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from openmm_allegro.folded import FoldedAllegro
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import Batch
 
@@ -24,28 +25,53 @@ class Prediction(NamedTuple):
     """[eV/Å³], (f, 3, 3); None when it was not asked for."""
 
 
-def predict(model: Allegro, batch: Batch, with_stress: bool = False, training: bool = False) -> Prediction:
+class LiveAllegro:
+    """A model with its gradient written out (`folded`), that follows the weights while they are trained.
+
+    The forces come from the same pass as the energies, so training differentiates once instead of twice.
+    """
+
+    def __init__(self, model: Allegro) -> None:
+        self.model = model
+        self.folded = FoldedAllegro(model)
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Energy of each atom (n,) float64 [eV], and the derivative of their sum for the edge vectors (n, k, 3)."""
+        if self.folded.edge_norm.device != batch.edge_vectors.device:
+            self.folded.to(batch.edge_vectors.device)
+        self.folded.follow(self.model)
+        return self.folded(batch.edge_vectors, batch.centre_types, batch.neighbour_types)
+
+
+def predict(
+    model: Allegro | LiveAllegro, batch: Batch, with_stress: bool = False, training: bool = False
+) -> Prediction:
     """Energy and its slopes from one gradient with respect to the edge vectors.
 
     The force on atom i is what its own edges pull minus what the edges that end at it pull; with G the
     gradient of all energies, F_i = sum_k G_ik - sum over slots (j, k) with neighbour i of G_jk, and
-    dE/dstrain = sum vec x G. training: keep the graph, so that the forces can be differentiated again.
+    dE/dstrain = sum vec x G. training: keep the graph of the weights.
     """
     n_frames = len(batch.n_atoms)
-    with torch.enable_grad():
-        vectors = batch.edge_vectors.detach().requires_grad_(True)
-        atomic = model(vectors, batch.centre_types, batch.neighbour_types)
-        (slopes,) = torch.autograd.grad(atomic.sum(), vectors, create_graph=training)  # (n, k, 3)
+    with torch.set_grad_enabled(training):
+        atomic, slopes = model(batch) if isinstance(model, LiveAllegro) else by_autograd(model, batch, training)
         energy = atomic.new_zeros(n_frames).index_add(0, batch.frame, atomic)
         ending_here = slopes.new_zeros((len(batch.frame), 3))
         ending_here = ending_here.index_add(0, batch.neighbours.flatten(), slopes.reshape(-1, 3))
         forces = slopes.sum(1) - ending_here
         stress = None
         if with_stress:
-            strain = torch.einsum("nka,nkb->nab", vectors, slopes)
+            strain = torch.einsum("nka,nkb->nab", batch.edge_vectors, slopes)
             strain = strain.new_zeros((n_frames, 3, 3)).index_add(0, batch.frame, strain)
             volumes = torch.where(batch.volumes > 0, batch.volumes, 1.0)  # NaN would reach the gradient of clusters
             stress = strain / volumes.to(strain.dtype).reshape(-1, 1, 1)
-    if training:
-        return Prediction(energy, forces, stress)
-    return Prediction(energy.detach(), forces.detach(), None if stress is None else stress.detach())
+    return Prediction(energy, forces, stress)
+
+
+def by_autograd(model: Allegro, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:
+    """What `LiveAllegro` returns, from the model itself."""
+    with torch.enable_grad():
+        vectors = batch.edge_vectors.detach().requires_grad_(True)
+        atomic = model(vectors, batch.centre_types, batch.neighbour_types)
+        (slopes,) = torch.autograd.grad(atomic.sum(), vectors, create_graph=training)  # (n, k, 3)
+    return (atomic, slopes) if training else (atomic.detach(), slopes.detach())
