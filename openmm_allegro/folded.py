@@ -269,8 +269,9 @@ def telescope_gradient(
 def fold(model: Allegro, weights_of: WeightsOf = dense_weights) -> tuple[Tensor, list[Tensor]]:
     """Multiply maps that follow each other.
 
-    weights_of: gives the linear maps of a network. Returns the map from the two-body network's last hidden features to all that reads them (h, o): weights of the
-    first tensors, of the first environment, then what enters each network; and the like for each layer's network.
+    weights_of: gives the linear maps of a network. Returns the map from the two-body network's last hidden features to
+    all that reads them (h, o): weights of the first tensors, of the first environment, then what enters each network;
+    and the like for each layer's network.
     """
     n_scalars = model.n_scalars
     latents = cast(ModulesOf[torch.nn.Sequential], model.latents)
