@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Peer = Literal["openmm-ml", "nequip-aoti", "nequip-torchscript"]
+Peer = Literal["openmm-ml", "nequip-aoti", "nequip-torchscript", "nequip"]
 
 
 class BenchConfig(BaseModel):
@@ -58,7 +58,15 @@ class BenchConfig(BaseModel):
     """Threads on the CPU; as many as PyTorch takes when not given."""
 
     peer: Peer | None = None
-    """Program to time on the same weights in the same run: `openmm-ml`, `nequip-aoti` or `nequip-torchscript`."""
+    """Program to time on the same weights in the same run: `openmm-ml`, `nequip-aoti` or `nequip-torchscript`; with
+    `train`, `nequip`."""
+
+    train: bool = False
+    """Time training instead of dynamics: frames per second, with data loading, metrics and moving average."""
+    data: Path | None = None
+    """Labelled frames that `train` reads."""
+    batch_size: int = Field(default=5, gt=0)
+    """Frames of one step of training."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -69,4 +77,8 @@ class BenchConfig(BaseModel):
             given = sorted(names & self.model_fields_set)
             if getattr(self, other) is not None and given:
                 raise ValueError(f"`{given[0]}` is given, but the file named by `{other}` says it; leave one away")
+        if self.train != (self.data is not None):
+            raise ValueError("`train` and `data`, the file of its frames, go together; give both or neither")
+        if self.peer is not None and self.train != (self.peer == "nequip"):
+            raise ValueError(f"`peer` is {self.peer}, but `nequip` is the peer of training, and of training only")
         return self

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +68,13 @@ def train(
     resume: bool = False,
     progress: bool = True,
     pictures: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train a model; an interrupted run goes on with `resume`, to the same weights as without the interruption.
 
     Resuming is exact where steps or epochs end the run; with a time limit the learning rate follows the clock.
-    progress: show a bar. pictures: draw the learning curve and predictions at the end.
+    progress: show a bar. pictures: draw the learning curve and predictions at the end. callbacks: of Lightning, to
+    watch the run with.
     """
     folder = Path(output_dir)
     _check_folder(folder, resume)
@@ -87,7 +90,8 @@ def train(
     module = TrainingModule(model, config, len(batches))
     keeper = Keeper(folder, validation, provenance(config, frames), run_id)
     _make_folder(folder)
-    _fit(module, batches, keeper, device, resume, progress)
+    watchers: list[Callback] = [keeper, *([ProgressBar()] if progress else []), *callbacks]
+    _fit(module, batches, keeper, watchers, device, resume)
     if not module.history or module.history[-1]["step"] != module.steps:
         keeper.validate_and_save(module)
     return _finish(module, frames, folder, pictures)
@@ -145,10 +149,14 @@ def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, Shuffl
 
 
 def _fit(
-    module: TrainingModule, batches: ShuffledBatches, keeper: Keeper, device: str, resume: bool, progress: bool
+    module: TrainingModule,
+    batches: ShuffledBatches,
+    keeper: Keeper,
+    callbacks: list[Callback],
+    device: str,
+    resume: bool,
 ) -> None:
     run = module.config.run
-    callbacks: list[Callback] = [keeper, ProgressBar()] if progress else [keeper]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         accelerator=device,
