@@ -78,7 +78,7 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ("r_max = 5.0", 'r_max = "wide"', "option `model.r_max` is 'wide': input should be a valid number"),
         ("r_max = 5.0", "r_max = 5.0\nl_max = -1", "option `model.l_max` is -1"),
         ("max_epochs = 3", 'max_epochs = 3\nprecision = "half"', "option `run.precision` is 'half': .*'float32'"),
-        ("n_validation = 10", 'n_validation = 10\nunits = "Hartree"', "option `data.units` is 'Hartree': .*'kcal/mol'"),
+        ("n_validation = 10", 'n_validation = 10\nunits = "Rydberg"', "option `data.units` is 'Rydberg': .*'kcal/mol'"),
     ],
 )
 def test_a_mistake_is_refused_by_the_full_name_of_the_option(tmp_path, old, new, message):

@@ -45,10 +45,10 @@ def test_a_restored_plateau_goes_on():
 
 def test_average_follows_its_formula():
     weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    average, expected = MovingAverage([weight], 0.9), weight.clone()
+    average, expected = MovingAverage([weight], OptimizerOptions(ema_decay=0.9)), weight.clone()
     for step in range(1, 200):
         weight += step * torch.tensor([0.1, -0.2])
-        average.update()
+        average.update(progress=0.5)
         decay = min(0.9, step / (step + 10))
         expected = decay * expected + (1 - decay) * weight
     torch.testing.assert_close(average.average[0], expected)
@@ -56,7 +56,7 @@ def test_average_follows_its_formula():
 
 def test_swapping_twice_changes_nothing():
     weight = torch.tensor([1.0])
-    average = MovingAverage([weight], 0.5)
+    average = MovingAverage([weight], OptimizerOptions(ema_decay=0.5))
     weight += 3
     average.swap()
     assert weight.item() == 1.0
