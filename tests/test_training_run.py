@@ -88,9 +88,6 @@ def test_a_run_leaves_models_history_and_pictures(tmp_path):
     [
         'schedule = "cosine"',
         'schedule = "plateau"\nplateau_patience = 0\namsgrad = true',
-        'name = "schedule_free"\nschedule = "constant"\nweight_decay = 0.01',
-        'name = "muon"\nweight_decay = 0.01',
-        'average = "swa"\nswa_from = 0.5\nsam_rho = 0.01\n[loss]\nkind = "huber"\nenergy_end = 10.0',
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, optimizer):
