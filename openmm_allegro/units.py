@@ -9,6 +9,14 @@ EV_TO_KJ_PER_MOL = 1.602176634e-19 * 6.02214076e23 / 1000
 KJ_PER_MOL_TO_EV = 1.0 / EV_TO_KJ_PER_MOL
 EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM = EV_TO_KJ_PER_MOL * NM_TO_ANGSTROM
 KCAL_PER_MOL_TO_EV = 4.184 * KJ_PER_MOL_TO_EV
+HARTREE_TO_EV = 27.211386245988
+ENERGY_UNITS = {
+    "eV": 1.0,
+    "kcal/mol": KCAL_PER_MOL_TO_EV,
+    "kJ/mol": KJ_PER_MOL_TO_EV,
+    "Hartree": HARTREE_TO_EV,
+}
+"""What data files may have their energies in, in eV."""
 COULOMB_EV_ANGSTROM = 14.399645
 """e²/(4π ε₀), the value that LAMMPS and nequip use in the ZBL repulsion."""
 EV_TO_MEV = 1000.0

@@ -32,3 +32,13 @@ def test_stress_of_liquid_water_is_a_few_gpa_at_most(ab_initio_data):
     stresses_gpa = np.array([np.trace(frame.stress) / 3 for frame in frames if frame.stress is not None]) * 160.2177
     assert len(stresses_gpa) > 500
     assert np.median(np.abs(stresses_gpa)) < 5.0
+
+
+def test_methane_of_qm9_has_the_energy_of_its_electrons(ab_initio_data):
+    options = LabelOptions(units="Hartree", energy_key="E_elec_hartree")
+    methane = read_frames(ab_initio_data / "qm9" / "qm9_128716.npz", options)[0]
+    assert methane.symbols == ["C", "H", "H", "H", "H"]
+    bonds = np.linalg.norm(methane.positions[1:] - methane.positions[0], axis=1)
+    np.testing.assert_allclose(bonds, 1.092, atol=0.002)  # Å, B3LYP
+    # the first entry of QM9: U0 -40.47893 and a zero-point energy of 0.044749 Hartree
+    assert methane.energy / HARTREE_TO_EV == pytest.approx(-40.47893 - 0.044749, abs=1e-5)

@@ -78,7 +78,36 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ("r_max = 5.0", 'r_max = "wide"', "option `model.r_max` is 'wide': input should be a valid number"),
         ("r_max = 5.0", "r_max = 5.0\nl_max = -1", "option `model.l_max` is -1"),
         ("max_epochs = 3", 'max_epochs = 3\nprecision = "half"', "option `run.precision` is 'half': .*'float32'"),
-        ("n_validation = 10", 'n_validation = 10\nunits = "Hartree"', "option `data.units` is 'Hartree': .*'kcal/mol'"),
+        ("[run]", "[loss]\nenergy = 0\nforces = 0\n[run]", "all weights are 0: give `loss.energy`, `loss.forces` or"),
+        ("[run]", "[loss]\nramp = [0.2, 0.8]\n[run]", "`loss.ramp` has no effect without `loss.energy_end`"),
+        (
+            "[run]",
+            "[loss]\nenergy_end = 9\nramp = [0.8, 0.2]\n[run]",
+            r"`loss.ramp` is \[0.8, 0.2\]: it must not end bef",
+        ),
+        ("[run]", "[loss]\nhuber_forces = 0.1\n[run]", '`loss.huber_forces` has no effect with `loss.kind = "mse"`'),
+        (
+            "[run]",
+            '[loss]\nkind = "huber"\nhuber_strata = [[0.0, 1.0]]\n[run]',
+            '`loss.huber_strata` has no effect with `loss.kind = "huber"`',
+        ),
+        (
+            "[run]",
+            '[loss]\nkind = "stratified_huber"\nhuber_strata = [[1.0, 1.0], [0.5, 0.1]]\n[run]',
+            r"the sizes in `loss.huber_strata` are \[1.0, 0.5\]; they must begin with 0 and rise",
+        ),
+        (
+            "[run]",
+            '[optimizer]\nname = "muon"\namsgrad = true\n[run]',
+            "`optimizer.amsgrad` is not known to `muon`; leave it out",
+        ),
+        ("[run]", '[optimizer]\nname = "schedule_free"\n[run]', 'set `optimizer.schedule = "constant"`'),
+        (
+            "[run]",
+            '[optimizer]\nname = "schedule_free"\nschedule = "constant"\naverage = "swa"\n[run]',
+            "`schedule_free` has an average of its own: leave out `optimizer.average`",
+        ),
+        ("n_validation = 10", 'n_validation = 10\nunits = "Rydberg"', "option `data.units` is 'Rydberg': .*'kcal/mol'"),
     ],
 )
 def test_a_mistake_is_refused_by_the_full_name_of_the_option(tmp_path, old, new, message):

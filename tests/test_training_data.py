@@ -83,7 +83,9 @@ def test_npz_without_a_unit_is_refused(tmp_path):
 
 def test_npz_with_other_names_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", z=[1], xyz=np.zeros((1, 1, 3)))
-    with pytest.raises(ValueError, match="no positions: expected an array named coords or R or positions, found z, x"):
+    with pytest.raises(
+        ValueError, match="no positions: expected an array named coords or R or positions or R_angstrom_1e5, found z, x"
+    ):
         read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
 
 
@@ -233,6 +235,61 @@ def npz_arrays(**changed):
     """Two frames of three atoms."""
     arrays = {"z": np.array([8, 1, 1]), "R": np.ones((2, 3, 3)), "E": np.array([-100.0, -101.0])}
     return arrays | {"F": np.ones((2, 3, 3))} | changed
+
+
+def different_molecules():
+    """Water and a hydroxide ion, with forces that tell the atoms apart."""
+    numbers = [np.array([8, 1, 1]), np.array([8, 1])]
+    positions = [np.arange(9.0).reshape(3, 3) / 8, np.arange(6.0).reshape(2, 3) / 4]  # exact in 1e-5 Å
+    return numbers, positions, [10 * xyz for xyz in positions]
+
+
+def padded_arrays():
+    numbers, positions, forces = different_molecules()
+    arrays = {"Z": np.zeros((2, 3)), "R": np.full((2, 3, 3), 9.0), "F": np.full((2, 3, 3), 9.0), "E": [-76.5, -75.5]}
+    for i, n in enumerate((3, 2)):
+        arrays["Z"][i, :n], arrays["R"][i, :n], arrays["F"][i, :n] = numbers[i], positions[i], forces[i]
+    return arrays
+
+
+def joined_arrays():
+    numbers, positions, forces = different_molecules()
+    whole = np.round(1e5 * np.concatenate(positions)).astype(np.int32)
+    arrays = {"Z": np.concatenate(numbers), "R_angstrom_1e5": whole, "F": np.concatenate(forces)}
+    return arrays | {"n_atoms": [3, 2], "E": [-76.5, -75.5]}
+
+
+@pytest.mark.parametrize("arrays", [padded_arrays(), joined_arrays()], ids=["padded", "joined"])
+def test_an_npz_file_may_hold_molecules_of_different_sizes(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    frames = read_frames(tmp_path / "a.npz", LabelOptions(units="Hartree"))
+    for i, (numbers, positions, forces) in enumerate(zip(*different_molecules(), strict=True)):
+        np.testing.assert_array_equal(frames[i].numbers, numbers)
+        np.testing.assert_array_equal(frames[i].positions, positions)
+        np.testing.assert_allclose(frames[i].forces, forces * 27.2113862, rtol=1e-8)  # CODATA, to its digits here
+    assert [frame.energy for frame in frames] == pytest.approx([-76.5 * 27.2113862, -75.5 * 27.2113862], rel=1e-8)
+
+
+def test_an_npz_file_without_forces_has_frames_without_forces(tmp_path):
+    arrays = joined_arrays()
+    del arrays["F"]
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert read_frames(tmp_path / "a.npz", LabelOptions(units="Hartree"))[1].forces is None
+    data = DataOptions(train=tmp_path / "a.npz", n_validation=1, units="Hartree")
+    with pytest.raises(
+        ValueError, match="frame . of `a.npz` has no forces, but `loss.forces` is 1; .*`loss.forces = 0"
+    ):
+        read_frame_sets(data, LossOptions())
+    with pytest.raises(ValueError, match="`a.npz` has no forces: expected an array named gradient"):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="Hartree", forces_key="gradient"))
+
+
+def test_atom_counts_that_do_not_add_up_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **joined_arrays() | {"n_atoms": [3, 3]})
+    with pytest.raises(
+        ValueError, match=r"the atomic numbers have shape \(5,\); expected \(6,\), for 2 frames of 6 atoms"
+    ):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="Hartree"))
 
 
 def test_an_npz_array_that_is_named_comes_first(tmp_path):

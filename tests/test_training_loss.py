@@ -11,7 +11,8 @@ from openmm_allegro.neighbors import neighbor_matrix
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import DataOptions, LossOptions
 from openmm_allegro.training.frames import Frame
-from openmm_allegro.training.loss import weighted_loss
+from openmm_allegro.training.loss import mean_error, strata_thresholds, weighted_loss, weights_at
+from openmm_allegro.training.module import ErrorSums
 from openmm_allegro.training.predict import Prediction, predict
 from openmm_allegro.training.statistics import (
     average_neighbours,
@@ -127,6 +128,111 @@ def test_loss_is_the_weighted_mean_square_by_hand():
     assert float(loss) == pytest.approx(5 * per_atom + 2 * forces + 10 * 0.04)
     total = weighted_loss(prediction, batch, LossOptions(energy=1.0, forces=0.0, per_atom_energy=False))
     assert float(total) == pytest.approx((0.3**2 + 0.8**2) / 2)
+
+
+def errors_and_labels(seed=0):
+    """Predictions and labels of forces (200, 3) from 0.1 to 1000 eV/Å, with errors from 1e-4 to 1 eV/Å."""
+    random = np.random.default_rng(seed)
+    labels = random.normal(size=(200, 3)) * 10 ** random.uniform(-1, 3, (200, 1))
+    errors = random.choice([-1.0, 1.0], (200, 3)) * 10 ** random.uniform(-4, 0, (200, 3))
+    return torch.tensor(labels + errors), torch.tensor(labels)
+
+
+def test_huber_is_twice_that_of_torch():
+    predicted, labels = errors_and_labels()
+    expected = 2 * torch.nn.functional.huber_loss(predicted, labels, delta=0.05)
+    torch.testing.assert_close(mean_error(predicted, labels, 0.05), expected, rtol=1e-12, atol=0)
+    mean_square = torch.nn.functional.mse_loss(predicted, labels)
+    torch.testing.assert_close(mean_error(predicted, labels, None), mean_square, rtol=1e-12, atol=0)
+    torch.testing.assert_close(mean_error(predicted, labels, 1e9), mean_square, rtol=1e-12, atol=0)
+
+
+def test_stratified_huber_is_twice_that_of_nequip():
+    from nequip.train import StratifiedHuberForceLoss
+
+    predicted, labels = errors_and_labels()
+    strata = {0.0: 0.01, 100.0: 0.007, 200.0: 0.004, 300.0: 0.001}
+    sizes = labels.norm(dim=1)
+    assert all((sizes > bound).any() for bound in strata)
+    nequip = StratifiedHuberForceLoss(strata)
+    nequip.update(predicted, labels)
+    options = LossOptions(kind="stratified_huber")
+    ours = mean_error(predicted, labels, strata_thresholds(labels, options))
+    assert float(ours) == pytest.approx(2 * float(nequip.compute()), rel=1e-6)  # nequip sums in float32
+
+
+def test_a_stratum_begins_with_its_bound():
+    options = LossOptions(kind="stratified_huber", huber_forces=0.2, huber_strata=((0.0, 1.0), (5.0, 0.5)))
+    forces = torch.tensor([[4.99, 0.0, 0.0], [3.0, 4.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    assert strata_thresholds(forces, options).flatten().tolist() == pytest.approx([0.2, 0.1, 0.2])
+
+
+def test_huber_acts_on_energies_per_atom_and_on_stresses():
+    batch = dataset(toy_frames(2, periodic=True)).batch([0, 1])  # three and four atoms
+    prediction = Prediction(batch.energy + torch.tensor([0.3, -0.008]), batch.forces, batch.stress + 0.2)
+    options = LossOptions(kind="huber", energy=2.0, stress=3.0, huber_energy=0.05, huber_stress=0.1)
+    energy = (0.05 * (2 * 0.3 / 3 - 0.05) + (0.008 / 4) ** 2) / 2
+    stress = 0.1 * (2 * 0.2 - 0.1)
+    assert float(weighted_loss(prediction, batch, options)) == pytest.approx(2 * energy + 3 * stress)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "progress", "energy"),
+    [
+        ((0.0, 1.0), 0.0, 1.0),
+        ((0.0, 1.0), 0.5, 6.0),
+        ((0.0, 1.0), 1.0, 11.0),
+        ((0.2, 0.6), 0.1, 1.0),
+        ((0.2, 0.6), 0.3, 3.5),
+        ((0.2, 0.6), 0.7, 11.0),
+        ((0.75, 0.75), 0.74, 1.0),
+        ((0.75, 0.75), 0.75, 11.0),
+    ],
+)
+def test_weights_go_in_a_straight_line_or_at_once(ramp, progress, energy):
+    options = LossOptions(energy=1.0, energy_end=11.0, forces=2.0, ramp=ramp)
+    assert weights_at(options, progress) == pytest.approx((energy, 2.0, 0.0))
+
+
+def test_validations_have_the_weights_of_the_end():
+    batch = dataset(toy_frames(1)).batch([0])
+    prediction = Prediction(batch.energy + 3 * 0.1, batch.forces, None)
+    options = LossOptions(energy=1.0, energy_end=11.0)
+    assert float(weighted_loss(prediction, batch, options)) == pytest.approx(11 * 0.01)
+    assert float(weighted_loss(prediction, batch, options, progress=0.5)) == pytest.approx(6 * 0.01)
+
+
+def test_labels_that_are_not_known_do_not_count():
+    batch = dataset(toy_frames(2)).batch([0, 1])
+    energy, forces = batch.energy.clone(), batch.forces.clone()
+    energy[1], forces[2] = torch.nan, torch.nan
+    batch = batch._replace(energy=energy, forces=forces)
+    frames = dataset(toy_frames(2)).batch([0, 1])
+    predicted_forces = (frames.forces + 0.5).requires_grad_()
+    prediction = Prediction(frames.energy + 0.3, predicted_forces, None)
+    loss = weighted_loss(prediction, batch, LossOptions())
+    loss.backward()
+    assert loss.item() == pytest.approx((0.3 / 3) ** 2 + 0.25)
+    assert not predicted_forces.grad[2].any()
+    sums = ErrorSums()
+    sums.add(loss, prediction, batch)
+    assert sums.take() == pytest.approx(
+        {
+            "loss": loss.item(),
+            "energy_per_atom_mae_mev": 100.0,
+            "forces_mae_mev_per_angstrom": 500.0,
+            "forces_rmse_mev_per_angstrom": 500.0,
+        }
+    )
+
+
+def test_errors_of_labels_that_nobody_has_are_left_out():
+    batch = dataset(toy_frames(2)).batch([0, 1])
+    prediction = Prediction(batch.energy, batch.forces, None)
+    sums = ErrorSums()
+    unlabelled = batch._replace(forces=torch.full_like(batch.forces, torch.nan))
+    sums.add(torch.zeros(()), prediction, unlabelled)
+    assert sums.take() == {"loss": 0.0, "energy_per_atom_mae_mev": 0.0}
 
 
 def test_a_stress_that_is_not_known_does_not_count():

@@ -27,8 +27,8 @@ from openmm_allegro.training.run import train
 from openmm_allegro.training.schedule import MovingAverage
 
 update = MovingAverage.update
-def update_and_die(self):
-    update(self)
+def update_and_die(self, progress):
+    update(self, progress)
     if self.steps == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 MovingAverage.update = update_and_die
@@ -84,7 +84,11 @@ def test_a_run_leaves_models_history_and_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "optimizer", ['schedule = "cosine"', 'schedule = "plateau"\nplateau_patience = 0\namsgrad = true']
+    "optimizer",
+    [
+        'schedule = "cosine"',
+        'schedule = "plateau"\nplateau_patience = 0\namsgrad = true',
+    ],
 )
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, optimizer):
     path = write_toy_run(tmp_path, "max_epochs = 6\nvalidate_every = 2", optimizer)

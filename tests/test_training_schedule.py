@@ -45,10 +45,10 @@ def test_a_restored_plateau_goes_on():
 
 def test_average_follows_its_formula():
     weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    average, expected = MovingAverage([weight], 0.9), weight.clone()
+    average, expected = MovingAverage([weight], OptimizerOptions(ema_decay=0.9)), weight.clone()
     for step in range(1, 200):
         weight += step * torch.tensor([0.1, -0.2])
-        average.update()
+        average.update(progress=0.5)
         decay = min(0.9, step / (step + 10))
         expected = decay * expected + (1 - decay) * weight
     torch.testing.assert_close(average.average[0], expected)
@@ -56,10 +56,33 @@ def test_average_follows_its_formula():
 
 def test_swapping_twice_changes_nothing():
     weight = torch.tensor([1.0])
-    average = MovingAverage([weight], 0.5)
+    average = MovingAverage([weight], OptimizerOptions(ema_decay=0.5))
     weight += 3
     average.swap()
     assert weight.item() == 1.0
     average.swap()
     assert weight.item() == 4.0
     assert average.average[0].item() == 1.0
+
+
+def test_plain_mean_is_that_of_the_weights_after_its_beginning():
+    weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    average = MovingAverage([weight], OptimizerOptions(average="swa", swa_from=0.75))
+    random, late = torch.Generator().manual_seed(1), []
+    for step in range(1, 41):
+        weight += torch.randn(2, generator=random, dtype=torch.float64)
+        average.update(progress=step / 40)
+        if step > 30:
+            late.append(weight.clone())
+        else:
+            assert torch.equal(average.average[0], weight)
+    torch.testing.assert_close(average.average[0], torch.stack(late).mean(0), rtol=1e-14, atol=1e-14)
+
+
+def test_without_an_average_the_weights_themselves_are_kept():
+    weight = torch.tensor([1.0, 2.0])
+    average = MovingAverage([weight], OptimizerOptions(average="none"))
+    for _ in range(3):
+        weight += 0.1
+        average.update(progress=1.0)
+        assert torch.equal(average.average[0], weight)

@@ -12,6 +12,7 @@ from openmm_allegro.training.model_options import ModelOptions, check_model_opti
 Positive = Annotated[float, Field(gt=0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _as_list(value: object) -> object:
@@ -45,7 +46,7 @@ class LabelOptions(_Section):
     """Stress with ASE's sign [energy unit/Å³]: 3 x 3, or 6 values in Voigt order."""
     virial_key: str | None = None
     """Read the stress as -virial/volume from this key instead."""
-    units: Literal["eV", "kcal/mol", "kJ/mol"] | None = None
+    units: Literal["eV", "kcal/mol", "kJ/mol", "Hartree"] | None = None
     """Unit of the energies; lengths are Å. Not given: eV, except in npz files, where it must be given."""
     max_force: Positive = 1000.0
     """A force component beyond this [eV/Å] is taken for a broken label."""
@@ -81,28 +82,82 @@ class DataOptions(LabelOptions):
 
 
 class LossOptions(_Section):
-    """Weights of the squared errors of energy [eV], forces [eV/Å] and stress [eV/Å³]."""
+    """Weights of the errors of energy [eV], forces [eV/Å] and stress [eV/Å³], and how an error counts."""
 
     energy: NotNegative = 1.0
     """Weight of the energy error."""
     forces: NotNegative = 1.0
-    """Weight of the force error."""
+    """Weight of the force error; with 0 the energies alone are trained on."""
     stress: NotNegative = 0.0
     """Weight of the stress error."""
+    kind: Literal["mse", "huber", "stratified_huber"] = "mse"
+    """`mse` squares errors; `huber` lets those beyond a threshold count linearly; `stratified_huber` lowers the
+    threshold of large forces."""
+    energy_end: NotNegative | None = None
+    """Weight of the energy error at the end of the run; not given: it stays."""
+    forces_end: NotNegative | None = None
+    """Weight of the force error at the end of the run; not given: it stays."""
+    stress_end: NotNegative | None = None
+    """Weight of the stress error at the end of the run; not given: it stays."""
+    ramp: tuple[Share, Share] = (0.0, 1.0)
+    """Shares of the run between which weights with an `_end` go there in a straight line; the same twice: at once."""
     per_atom_energy: bool = True
-    """Divide the energy error by the number of atoms before it is squared."""
+    """Divide the energy error by the number of atoms before it counts."""
+    huber_energy: Positive = 0.01
+    """Threshold of the energy error [eV], per atom with `per_atom_energy`."""
+    huber_forces: Positive = 0.01
+    """Threshold of the error of a force component [eV/Å]."""
+    huber_stress: Positive = 0.01
+    """Threshold of the error of a stress component [eV/Å³]."""
+    huber_strata: tuple[tuple[NotNegative, Positive], ...] = ((0.0, 1.0), (100.0, 0.7), (200.0, 0.4), (300.0, 0.1))
+    """`[size, share]`: reference forces of this size [eV/Å] or more have this share of `huber_forces`."""
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "LossOptions":
+        if not any(self.largest(name) for name in ("energy", "forces", "stress")):
+            raise ValueError("all weights are 0: give `loss.energy`, `loss.forces` or `loss.stress`")
+        return self
+
+    @model_validator(mode="after")
+    def _ramp_of_something(self) -> "LossOptions":
+        if self.ramp[0] > self.ramp[1]:
+            raise ValueError(f"option `loss.ramp` is {list(self.ramp)}: it must not end before it begins")
+        ends = (self.energy_end, self.forces_end, self.stress_end)
+        if "ramp" in self.model_fields_set and all(end is None for end in ends):
+            raise ValueError(
+                "`loss.ramp` has no effect without `loss.energy_end`, `loss.forces_end` or `loss.stress_end`; "
+                "give one, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_of_something(self) -> "LossOptions":
+        users = dict.fromkeys(("huber_energy", "huber_forces", "huber_stress"), ("huber", "stratified_huber"))
+        for option, kinds in (users | {"huber_strata": ("stratified_huber",)}).items():
+            if option in self.model_fields_set and self.kind not in kinds:
+                raise ValueError(f'`loss.{option}` has no effect with `loss.kind = "{self.kind}"`; leave it out')
+        sizes = [size for size, _ in self.huber_strata]
+        if sizes[:1] != [0.0] or sizes != sorted(set(sizes)):
+            raise ValueError(f"the sizes in `loss.huber_strata` are {sizes}; they must begin with 0 and rise")
+        return self
+
+    def largest(self, name: str) -> float:
+        """The larger one of the two weights of `energy`, `forces` or `stress`."""
+        return max(getattr(self, name), getattr(self, f"{name}_end") or 0.0)
 
 
 class OptimizerOptions(_Section):
-    """How the weights move: Adam, its learning rate over the run, and the average that is kept."""
+    """How the weights move: the method, its learning rate over the run, and the average that is kept."""
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "schedule_free", "muon"] = "adam"
+    """`schedule_free` is AdamW that averages instead of lowering its learning rate; `muon` orthogonalises the steps
+    of the dense layers."""
     lr: Positive = 0.01
     """Learning rate; the highest one, where it changes."""
     weight_decay: NotNegative = 0.0
     """Pull of the weights towards zero."""
     amsgrad: bool = False
-    """Divide by the largest gradient seen instead of the recent ones."""
+    """Divide by the largest gradient seen instead of the recent ones (`adam` and `adamw`)."""
     schedule: Literal["plateau", "cosine", "constant"] = "cosine"
     """`cosine` falls over the run: over whichever of steps, epochs and time ends it first."""
     final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.001
@@ -115,8 +170,27 @@ class OptimizerOptions(_Section):
     """Validations without improvement before `plateau` lowers the learning rate."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient."""
+    sam_rho: Positive | None = None
+    """Sharpness-aware minimisation: take the gradient this far uphill; each step costs two gradients."""
+    average: Literal["ema", "swa", "none"] = "ema"
+    """What is validated and saved: a moving average of the weights, the plain mean over the end of the run, or the
+    weights themselves."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Memory of the moving average of the weights, which is what is validated and saved."""
+    """Memory of the moving average."""
+    swa_from: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    """Share of the run after which the plain mean begins; until then it is the last weights."""
+
+    @model_validator(mode="after")
+    def _options_that_go_together(self) -> "OptimizerOptions":
+        if self.amsgrad and self.name not in ("adam", "adamw"):
+            raise ValueError(f"`optimizer.amsgrad` is not known to `{self.name}`; leave it out")
+        if self.name != "schedule_free":
+            return self
+        if self.schedule != "constant":
+            raise ValueError('`schedule_free` keeps its learning rate: set `optimizer.schedule = "constant"`')
+        if "average" in self.model_fields_set:
+            raise ValueError("`schedule_free` has an average of its own: leave out `optimizer.average`")
+        return self
 
 
 class RunOptions(_Section):

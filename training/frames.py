@@ -135,14 +135,16 @@ def require_labels(frames: Sequence[Frame], loss: LossOptions) -> None:
         if frame.periodic:
             labels["stress"] = frame.stress
         for name, value in labels.items():
-            weight = getattr(loss, name)
+            weight = loss.largest(name)
             if weight > 0 and value is None:
                 raise ValueError(
                     f"{frame.origin} has no {name}, but `loss.{name}` is {weight:g}; name the right key in "
                     f"`data.{name}_key`, remove the frame, or set `loss.{name} = 0`"
                 )
-    if loss.stress > 0 and not any(frame.periodic for frame in frames):
-        raise ValueError(f"`loss.stress` is {loss.stress:g}, but no frame is periodic; set `loss.stress = 0`")
+    if loss.largest("stress") > 0 and not any(frame.periodic for frame in frames):
+        raise ValueError(
+            f"`loss.stress` is {loss.largest('stress'):g}, but no frame is periodic; set `loss.stress = 0`"
+        )
 
 
 def check_elements(frames: Sequence[Frame], type_names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.loss import weighted_loss
+from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer
 from openmm_allegro.training.predict import LiveAllegro, Prediction, predict
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
 from openmm_allegro.units import EV_TO_MEV
@@ -27,8 +28,9 @@ class ErrorSums:
     def add(self, loss: Tensor, prediction: Prediction, batch: Batch) -> None:
         """Take in one batch."""
         with torch.no_grad():
-            energy = (prediction.energy - batch.energy) / batch.n_atoms
-            forces = (prediction.forces - batch.forces).to(torch.float64)
+            known, known_forces = torch.isfinite(batch.energy), torch.isfinite(batch.forces)
+            energy = torch.where(known, (prediction.energy - batch.energy) / batch.n_atoms, 0.0)
+            forces = torch.where(known_forces, prediction.forces - batch.forces, 0.0).to(torch.float64)
             n_frames = len(energy)
             new = torch.stack(
                 [
@@ -38,22 +40,23 @@ class ErrorSums:
                     forces.square().sum(),
                 ]
             )
-            counts = new.new_tensor([n_frames, forces.numel()])
-            new = torch.cat([new, counts])
+            counts = torch.stack([torch.ones_like(known).sum(), known.sum(), known_forces.sum()])
+            new = torch.cat([new, counts.to(new)])
             self.sums = new if self.sums is None else self.sums.to(new.device) + new
 
     def take(self) -> dict[str, float]:
-        """Means over what was added since the last call: loss, and errors in meV/atom and meV/Å."""
+        """Means over what was added since the last call: loss, and errors in meV/atom and meV/Å where labels are."""
         if self.sums is None:
             return {}
-        loss, energy, absolute, squared, n_frames, n_components = self.sums.tolist()
+        loss, energy, absolute, squared, n_frames, n_energies, n_components = self.sums.tolist()
         self.sums = None
-        return {
-            "loss": loss / n_frames,
-            "energy_per_atom_mae_mev": energy / n_frames * EV_TO_MEV,
-            "forces_mae_mev_per_angstrom": absolute / n_components * EV_TO_MEV,
-            "forces_rmse_mev_per_angstrom": math.sqrt(squared / n_components) * EV_TO_MEV,
-        }
+        means = {"loss": loss / n_frames}
+        if n_energies > 0:
+            means["energy_per_atom_mae_mev"] = energy / n_energies * EV_TO_MEV
+        if n_components > 0:
+            means["forces_mae_mev_per_angstrom"] = absolute / n_components * EV_TO_MEV
+            means["forces_rmse_mev_per_angstrom"] = math.sqrt(squared / n_components) * EV_TO_MEV
+        return means
 
 
 @dataclass
@@ -81,7 +84,10 @@ class TrainingModule(lightning.LightningModule):
         self.live = LiveAllegro(model)
         self.config = config
         self.learning_rate = LearningRate(config.optimizer)
-        self.average = MovingAverage([p for p in model.parameters() if p.requires_grad], config.optimizer.ema_decay)
+        self.average = MovingAverage([p for p in model.parameters() if p.requires_grad], config.optimizer)
+        self.optimizer = build_optimizer(model, self.average, config.optimizer)
+        rho = config.optimizer.sam_rho
+        self.sharpness = SharpnessAware(self.average.weights, rho) if rho is not None else None
         self.clock = Clock()
         self.training_errors = ErrorSums()
         self.validation_errors = ErrorSums()
@@ -91,34 +97,35 @@ class TrainingModule(lightning.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.max_steps = min([config.run.max_steps or math.inf, (config.run.max_epochs or math.inf) * steps_per_epoch])
         self.max_seconds = 60 * (config.run.max_time_minutes or math.inf)
-        self.with_stress = config.loss.stress > 0
+        self.with_stress = config.loss.largest("stress") > 0
 
     def progress(self) -> float:
         """Share of the run that is over, by the limit that will end it."""
         return min(1.0, max(self.steps / self.max_steps, self.clock.seconds() / self.max_seconds))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, in one fused kernel."""
-        options = self.config.optimizer
-        kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
-        return kind(
-            self.average.weights,
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-            amsgrad=options.amsgrad,
-            fused=True,
-        )
+        """The one that the options name."""
+        return self.optimizer
 
     def on_fit_start(self) -> None:
         """The weights are on their device now; the average joins them."""
         self.average.average = [average.to(self.device) for average in self.average.average]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """Loss of one batch; with `sam_rho` that of the weights uphill."""
         prediction = predict(self.live, batch, self.with_stress, training=True)
-        loss = weighted_loss(prediction, batch, self.config.loss)
+        loss = weighted_loss(prediction, batch, self.config.loss, self.progress())
         self.training_errors.add(loss, prediction, batch)
+        if self.sharpness is not None:
+            self.sharpness.climb(torch.autograd.grad(loss, self.average.weights, materialize_grads=True))
+            prediction = predict(self.live, batch, self.with_stress, training=True)
+            loss = weighted_loss(prediction, batch, self.config.loss, self.progress())
         return loss
+
+    def on_after_backward(self) -> None:
+        """The gradient is known: back from uphill."""
+        if self.sharpness is not None:
+            self.sharpness.descend()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the learning rate of this step; clip."""
@@ -131,7 +138,7 @@ class TrainingModule(lightning.LightningModule):
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """The weights have moved: take them into the average, and stop when the time is over."""
         self.steps += 1
-        self.average.update()
+        self.average.update(self.progress())
         if self.clock.seconds() >= self.max_seconds:
             self.trainer.should_stop = True
 
@@ -162,8 +169,7 @@ class TrainingModule(lightning.LightningModule):
         checkpoint["openmm_allegro"] = {
             "steps": self.steps,
             "seconds": self.clock.seconds(),
-            "average_steps": self.average.steps,
-            "average": self.average.average,
+            **self.average.state(),
             "learning_rate": self.learning_rate.state(),
             "history": self.history,
             "training_sums": self.training_errors.sums,
@@ -174,7 +180,7 @@ class TrainingModule(lightning.LightningModule):
         state = checkpoint["openmm_allegro"]
         self.steps = state["steps"]
         self.clock.before = state["seconds"]
-        self.average.restore(state["average_steps"], state["average"])
+        self.average.restore(state["average_steps"], state["averaged"], state["average"])
         self.learning_rate.restore(state["learning_rate"])
         self.history[:] = state["history"]
         self.training_errors.sums = state["training_sums"]

@@ -25,7 +25,8 @@ def draw_learning_curve(history: Sequence[dict[str, float]], path: Path) -> None
     for axes, name, title in zip((forces, energy), names, titles, strict=True):
         train = [row.get(f"train_{name}", np.nan) for row in history]
         axes.plot(epochs, train, color=TRAIN, label="training (while it moves)", lw=1.2)
-        axes.plot(epochs, [row[f"validation_{name}"] for row in history], color=VALIDATION, label="validation", lw=1.6)
+        validation = [row.get(f"validation_{name}", np.nan) for row in history]
+        axes.plot(epochs, validation, color=VALIDATION, label="validation", lw=1.6)
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10)
     forces.legend(frameon=False, fontsize=8)

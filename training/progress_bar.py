@@ -83,9 +83,9 @@ def errors_in_words(history: list[dict[str, float]]) -> str:
     if not history:
         return ""
     row = history[-1]
-    energy = row["validation_energy_per_atom_mae_mev"]
-    forces = row["validation_forces_mae_mev_per_angstrom"]
-    return f"validation E {energy:.2f} meV/atom, F {forces:.1f} meV/Å"
+    names = {"E {:.2f} meV/atom": "energy_per_atom_mae_mev", "F {:.1f} meV/Å": "forces_mae_mev_per_angstrom"}
+    known = {words: row.get(f"validation_{name}") for words, name in names.items()}
+    return "validation " + ", ".join(words.format(value) for words, value in known.items() if value is not None)
 
 
 def _duration(seconds: float) -> str:

@@ -49,20 +49,31 @@ class LearningRate:
 
 
 class MovingAverage:
-    """Exponential moving average of the trained weights; young averages forget faster."""
+    """Average of the trained weights over the run: what is validated and saved."""
 
-    def __init__(self, weights: list[Tensor], decay: float) -> None:
+    def __init__(self, weights: list[Tensor], options: OptimizerOptions) -> None:
         self.weights = weights
-        self.decay = decay
+        self.options = options
         self.steps = 0
+        self.averaged = 0
+        """Steps that the plain mean has taken in."""
         self.average = [weight.detach().clone() for weight in weights]
 
-    def update(self) -> None:
-        """Take in the weights of one more step: average ← d·average + (1 - d)·weights."""
+    def update(self, progress: float) -> None:
+        """Take in the weights of one more step. progress: share of the run that is over, 0 to 1."""
         self.steps += 1
-        decay = min(self.decay, self.steps / (self.steps + 10))
+        if self.options.name == "schedule_free":
+            return  # the optimiser has done it
+        if self.options.average == "swa" and progress > self.options.swa_from:
+            self.averaged += 1
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.weights, 1 - decay)
+            torch._foreach_lerp_(self.average, self.weights, self._share_of_new())
+
+    def _share_of_new(self) -> float:
+        """The s in average ← (1 - s)·average + s·weights; young moving averages forget faster."""
+        if self.options.average == "ema":
+            return 1 - min(self.options.ema_decay, self.steps / (self.steps + 10))
+        return 1 / max(1, self.averaged)  # of the mean of Izmailov et al., arXiv:1803.05407
 
     def swap(self) -> None:
         """Exchange weights and average, in place; a second call brings them back."""
@@ -74,10 +85,10 @@ class MovingAverage:
 
     def state(self) -> dict[str, int | list[Tensor]]:
         """What a resumed run needs."""
-        return {"steps": self.steps, "average": self.average}
+        return {"average_steps": self.steps, "averaged": self.averaged, "average": self.average}
 
-    def restore(self, steps: int, average: list[Tensor]) -> None:
+    def restore(self, steps: int, averaged: int, average: list[Tensor]) -> None:
         """Go on from a saved state."""
-        self.steps = steps
+        self.steps, self.averaged = steps, averaged
         for own, saved in zip(self.average, average, strict=True):
             own.copy_(saved)
