@@ -45,8 +45,8 @@ class LabelOptions(_Section):
     """Stress with ASE's sign [energy unit/Å³]: 3 x 3, or 6 values in Voigt order."""
     virial_key: str | None = None
     """Read the stress as -virial/volume from this key instead."""
-    units: Literal["eV", "kcal/mol", "kJ/mol"] | None = None
-    """Unit of the energies; lengths are Å. Not given: eV, except in npz files, where it must be given."""
+    units: Literal["eV", "kcal/mol", "kJ/mol", "Hartree"] | None = None
+    """Unit of the energies; all lengths are Å. Not given: eV, except in npz files, where it must be given."""
     max_force: Positive = 1000.0
     """A force component beyond this [eV/Å] is taken for a broken label."""
     min_distance: Positive = 0.1

@@ -1,10 +1,9 @@
-"""Reading frames: extended XYZ, plain or compressed; npz with MD17's names; what else ASE reads."""
+"""Reading frames: extended XYZ, plain or compressed; npz; what else ASE reads."""
 
 import bz2
 import gzip
 import io
 import lzma
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +15,14 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from openmm_allegro import units
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.frames import Array, Frame, check_frame
+from openmm_allegro.training.npz import read_npz
 
-ENERGY_UNITS = {"eV": 1.0, "kcal/mol": units.KCAL_PER_MOL_TO_EV, "kJ/mol": units.KJ_PER_MOL_TO_EV}
+ENERGY_UNITS = {
+    "eV": 1.0,
+    "kcal/mol": units.KCAL_PER_MOL_TO_EV,
+    "kJ/mol": units.KJ_PER_MOL_TO_EV,
+    "Hartree": units.HARTREE_TO_EV,
+}
 DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 UNIT_FLAGS = ("units", "unit", "energy_units", "energy_unit", "forces_unit", "force_unit", "length_unit")
 UNIT_SPELLINGS = {
@@ -25,21 +30,22 @@ UNIT_SPELLINGS = {
     "eV": ("ev", "ev/a", "ev/ang", "ev/angstrom", "ev/å", "metal"),
     "kcal/mol": ("kcal/mol", "kcal/mol/a", "kcal/mol/ang", "kcal/mol/angstrom", "kcal/mol/å", "real"),
     "kJ/mol": ("kj/mol", "kj/mol/a", "kj/mol/ang", "kj/mol/angstrom", "kj/mol/å"),
+    "Hartree": ("hartree", "ha", "hartree/a", "hartree/ang", "hartree/angstrom", "hartree/å"),
 }
 """What the values of those flags may be, in small letters."""
-NPZ_NAMES = {
-    "atomic numbers": ("nuclear_charges", "z", "numbers"),
-    "positions": ("coords", "R", "positions"),
-    "energies": ("energies", "E", "energy"),
-    "forces": ("forces", "F"),
-}
-"""Names of the arrays in rMD17, MD17 and our own npz files."""
-NPZ_CELL_NAMES = ("lattice", "cell", "cells", "pbc")
 
 
 def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = None) -> list[Frame]:
     """Every frame of some files, in eV and Å, checked. A frame's number in messages counts from 0."""
     options = options or LabelOptions()
+    frames = read_unchecked(paths, options)
+    for frame in frames:
+        check_frame(frame, options)
+    return frames
+
+
+def read_unchecked(paths: Sequence[Path] | Path, options: LabelOptions) -> list[Frame]:
+    """Every frame of some files, in eV and Å, broken ones included."""
     frames: list[Frame] = []
     for path in [paths] if isinstance(paths, Path) else paths:
         if not path.is_file():
@@ -48,8 +54,6 @@ def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = Non
         if not found:
             raise ValueError(f"`{path}` has no frames")
         frames += found
-    for frame in frames:
-        check_frame(frame, options)
     return frames
 
 
@@ -123,7 +127,14 @@ def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fra
         forces=None if forces is None else forces * to_ev,
         stress=_stress(atoms, origin, options) if periodic else None,
         origin=origin,
+        info=_words_and_numbers(atoms, options),
     )
+
+
+def _words_and_numbers(atoms: ase.Atoms, options: LabelOptions) -> dict[str, str | int | float]:
+    labels = {options.energy_key, options.forces_key, options.stress_key, options.virial_key}
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in atoms.info.items()}
+    return {key: value for key, value in plain.items() if key not in labels and isinstance(value, str | int | float)}
 
 
 def _label(atoms: ase.Atoms, key: str, origin: str) -> Array | None:
@@ -160,56 +171,4 @@ def _read_npz(path: Path, options: LabelOptions) -> list[Frame]:
         raise ValueError(
             f"`{path.name}` is npz, which does not say its units; set `data.units` (rMD17 and MD17 are in kcal/mol)"
         )
-    to_ev = ENERGY_UNITS[options.units]
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            cells = [name for name in file if name.lower() in NPZ_CELL_NAMES]
-            if cells:
-                raise ValueError(
-                    f"`{path.name}` has `{cells[0]}`, but npz files are read as clusters; write periodic frames as "
-                    "extended XYZ"
-                )
-            arrays = {meaning: _npz_array(file, path, meaning, options) for meaning in NPZ_NAMES}
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"cannot read `{path}`: {error}") from error
-    positions = arrays["positions"]
-    n_frames, n_atoms = len(positions), arrays["atomic numbers"].size
-    arrays["energies"] = arrays["energies"].reshape(-1)
-    expected = {
-        "atomic numbers": (n_atoms,),
-        "positions": (n_frames, n_atoms, 3),
-        "energies": (n_frames,),
-        "forces": (n_frames, n_atoms, 3),
-    }
-    for meaning, shape in expected.items():
-        if arrays[meaning].shape != shape:
-            raise ValueError(
-                f"`{path.name}`: the {meaning} have shape {arrays[meaning].shape}; expected {shape}, "
-                f"for {n_frames} frames of {n_atoms} atoms"
-            )
-    return [
-        Frame(
-            numbers=arrays["atomic numbers"].astype(np.int64),
-            positions=positions[i],
-            cell=np.zeros((3, 3)),
-            periodic=False,
-            energy=float(arrays["energies"][i]) * to_ev,
-            forces=arrays["forces"][i] * to_ev,
-            stress=None,
-            origin=f"frame {i} of `{path.name}`",
-        )
-        for i in range(n_frames)
-    ]
-
-
-def _npz_array(file: np.lib.npyio.NpzFile, path: Path, meaning: str, options: LabelOptions) -> Array:
-    named = {"energies": "energy_key", "forces": "forces_key"}.get(meaning)
-    names = NPZ_NAMES[meaning]
-    if named in options.model_fields_set:
-        names = (getattr(options, named), *names)
-    for name in names:
-        if name in file:
-            return np.asarray(file[name], dtype=np.float64)
-    raise ValueError(
-        f"`{path.name}` has no {meaning}: expected an array named {' or '.join(names)}, found {', '.join(file)}"
-    )
+    return read_npz(path, options, ENERGY_UNITS[options.units])
