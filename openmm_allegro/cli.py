@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import BaseModel
@@ -14,6 +14,9 @@ from pydantic import BaseModel
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.simulate_config import SimulateConfig
+
+if TYPE_CHECKING:
+    from openmm_allegro.training.config import LabelOptions
 
 app = typer.Typer(
     name="openmm-allegro",
@@ -261,19 +264,52 @@ def bench(as_json: AsJson = False, **flags: object) -> None:
 
 @app.command()
 def info(
-    model: Annotated[Path, typer.Argument(help="Model file.")],
+    path: Annotated[list[Path], typer.Argument(help="Model file, or files of frames: extended XYZ, npz, …")],
+    r_max: Annotated[float, typer.Option(help="Data: neighbours are counted within this radius [Å].", min=0.1)] = 5.0,
+    output: Annotated[Path | None, typer.Option(help="Data: JSON file for the statistics.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Data: PNG of energies, forces and distances.")] = None,
+    energy_key: Annotated[str | None, typer.Option(help="What the file calls the energy.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="What the file calls the forces.")] = None,
+    stress_key: Annotated[str | None, typer.Option(help="What the file calls the stress.")] = None,
+    virial_key: Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")] = None,
+    units: Annotated[str | None, typer.Option(help="Unit of the file's energies; not given: eV, and doubted.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a model file says of itself: elements, cutoff, size, units, and how it was trained.
+    """What a model file says of itself, or what a data file holds and what looks wrong in it.
+
+    Of a model: elements, cutoff, size, units, how it was trained. Of data: counts, ranges, neighbours, shortest
+    distances; then what is suspicious: units, doubles, energies that do not belong to the forces, net forces.
 
     \b
-    Example:
+    Examples:
       openmm-allegro info water/best.safetensors
+      openmm-allegro info train.extxyz --picture train.png --output statistics.json
     """  # noqa: D301
+    labels = {
+        "energy_key": energy_key,
+        "forces_key": forces_key,
+        "stress_key": stress_key,
+        "virial_key": virial_key,
+        "units": units,
+    }
     with answering(as_json) as answer:
-        from openmm_allegro.checkpoint import read_metadata
+        from openmm_allegro.checkpoint import looks_like_model, read_metadata
 
-        answer(read_metadata(model))
+        if len(path) == 1 and looks_like_model(path[0]):
+            answer(read_metadata(path[0]))
+            return
+        from openmm_allegro.training.hygiene import inspect_files
+
+        answer(
+            inspect_files(path, options=_label_options(labels), r_max=r_max, output=output, picture=picture).as_dict()
+        )
+
+
+def _label_options(given: "dict[str, str | None]") -> "LabelOptions":
+    from openmm_allegro.options import checked
+    from openmm_allegro.training.config import LabelOptions
+
+    return checked({name: value for name, value in given.items() if value is not None}, LabelOptions)
 
 
 def _sentence(error: Exception) -> str:

@@ -20,9 +20,12 @@ MOST_NUMBERS = 128
 """A frame described by more numbers is projected to this many at random, which hardly changes distances."""
 ATOMS_IN_DESCRIPTION = 60
 """Distances among this many atoms describe a molecule."""
+NEAREST = 3
 LARGEST_GROUP = 20_000
 """Of a larger group, this many frames, evenly spread, are searched for the nearest."""
 PAIRS_AT_ONCE = 2000
+FAR_PAIRS = 50
+"""Pairs half a group apart, which show how far frames lie from each other when they are independent."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class NearPairs:
     """Numbers of the frames, (p,)."""
     second: Indices
     """(p,)."""
-    consecutive: NDArray[np.bool_]
-    """Whether the two follow each other among the frames of their atoms, (p,)."""
+    gap: Indices
+    """How many places apart the two stand among the frames of their atoms, (p,)."""
     n_atoms: Indices
     """(p,)."""
     displacement: Array
@@ -52,15 +55,13 @@ class NearPairs:
 def near_pairs(
     frames: Sequence[Frame], counted: Callable[[Sequence[list[int]]], Iterable[list[int]]] = iter
 ) -> NearPairs:
-    """Each frame beside the nearest of its atoms and beside the next. counted: may show progress over the groups."""
+    """Each frame beside the three nearest of its atoms, beside the next, and some beside one half the group away.
+
+    counted: may show progress over the groups.
+    """
     parts = [_pairs_of_group(frames, np.array(group)) for group in counted(groups_of_same_atoms(frames))]
-    columns = zip(*parts, strict=True) if parts else [np.zeros(0, dtype=np.int64)] * 2
-    first, second, consecutive, *figures = [np.concatenate(list(column)) for column in columns] if parts else _nothing()
-    return NearPairs(first, second, consecutive.astype(bool), *figures)
-
-
-def _nothing() -> list[NDArray[np.float64]]:
-    return [np.zeros(0) for _ in range(9)]
+    empty = [np.zeros(0, dtype=np.int64)] * 4 + [np.zeros(0)] * 5
+    return NearPairs(*(np.concatenate(column) for column in zip(empty, *parts, strict=True)))
 
 
 def groups_of_same_atoms(frames: Sequence[Frame]) -> list[list[int]]:
@@ -73,12 +74,15 @@ def groups_of_same_atoms(frames: Sequence[Frame]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _pairs_of_group(frames: Sequence[Frame], group: Indices) -> tuple[NDArray[np.float64] | Indices, ...]:
+def _pairs_of_group(frames: Sequence[Frame], group: Indices) -> tuple[Array | Indices, ...]:
     positions = np.stack([frames[i].positions for i in group])  # (f, n, 3)
     searched = np.unique(np.linspace(0, len(group) - 1, min(len(group), LARGEST_GROUP)).astype(np.int64))
     nearest = searched[nearest_to_each(_descriptions(positions[searched], frames[group[0]].cell))]
+    searched = np.repeat(searched, nearest.shape[1])
+    following, half = np.arange(len(group) - 1), len(group) // 2
+    far = np.linspace(0, half - 1, min(half, FAR_PAIRS)).astype(np.int64)
     pairs = np.concatenate(
-        [np.stack([searched, nearest], 1), np.stack([np.arange(len(group) - 1), np.arange(1, len(group))], 1)]
+        [np.stack(two, 1) for two in ((searched, nearest.ravel()), (following, following + 1), (far, far + half))]
     )
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     parts = [
@@ -86,7 +90,7 @@ def _pairs_of_group(frames: Sequence[Frame], group: Indices) -> tuple[NDArray[np
         for start in range(0, len(pairs), PAIRS_AT_ONCE)
     ]
     figures = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return group[pairs[:, 0]], group[pairs[:, 1]], pairs[:, 1] == pairs[:, 0] + 1, *figures
+    return group[pairs[:, 0]], group[pairs[:, 1]], pairs[:, 1] - pairs[:, 0], *figures
 
 
 def _descriptions(positions: Array, cell: Array) -> Array:
@@ -119,15 +123,16 @@ def _descriptions(positions: Array, cell: Array) -> Array:
 
 
 def nearest_to_each(points: Array) -> Indices:
-    """Index of the nearest other point, (f,). points: (f, d)."""
+    """Indices of the three nearest other points, (f, 3), fewer if there are fewer. points: (f, d)."""
     points = points - points.mean(0)
     squares = np.square(points).sum(1)
-    nearest = np.empty(len(points), dtype=np.int64)
+    most = min(NEAREST, len(points) - 1)
+    nearest = np.empty((len(points), most), dtype=np.int64)
     for start in range(0, len(points), PAIRS_AT_ONCE):
         rows = np.arange(start, min(start + PAIRS_AT_ONCE, len(points)))
         distances = squares[None] - 2 * points[rows] @ points.T  # that of the row itself is a constant
         distances[rows - start, rows] = np.inf
-        nearest[rows] = distances.argmin(1)
+        nearest[rows] = np.argpartition(distances, most - 1, axis=1)[:, :most]
     return nearest
 
 
