@@ -45,10 +45,12 @@ def _forces(axes: Axes, report: DataReport) -> None:
         axes.set_axis_off()
         return
     by_size = sorted(report.elements, key=lambda name: -(report.elements[name]["n_atoms"] or 0))[:MOST_CURVES]
+    curves: dict[str, Array] = {}
     for symbol in by_size:
         z = chemical_symbols.index(symbol)
         own = [f.forces[f.numbers == z] for f in report.frames if f.forces is not None]
-        _curve(axes, np.linalg.norm(np.concatenate(own), axis=1), symbol)
+        curves[symbol] = np.linalg.norm(np.concatenate(own), axis=1)
+    _histograms(axes, curves)
     axes.set(title="forces by element", xlabel="length of the force [eV/Å]", ylabel="density", yscale="log")
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)
@@ -59,12 +61,17 @@ def _distances(axes: Axes, report: DataReport) -> None:
     if not shortest:
         axes.set_axis_off()
         return
-    for a, b in sorted(shortest, key=lambda pair: min(shortest[pair].values()))[:MOST_CURVES]:
-        _curve(axes, np.array(list(shortest[a, b].values())), f"{chemical_symbols[a]}–{chemical_symbols[b]}")
+    nearest = sorted(shortest, key=lambda pair: min(shortest[pair].values()))[:MOST_CURVES]
+    named = {(a, b): f"{chemical_symbols[a]}–{chemical_symbols[b]}" for a, b in nearest}
+    _histograms(axes, {named[pair]: np.array(list(shortest[pair].values())) for pair in nearest})
     axes.set(title="shortest distance in each frame", xlabel="distance [Å]", ylabel="density")
     axes.legend(frameon=False, fontsize=8)
     tidy(axes)
 
 
-def _curve(axes: Axes, values: Array, name: str) -> None:
-    axes.hist(values, bins=BINS, density=True, histtype="step", lw=1.3, label=name)
+def _histograms(axes: Axes, curves: dict[str, Array]) -> None:
+    """Outlines over common bins, each of the area 1."""
+    every = np.concatenate(list(curves.values()))
+    bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1)
+    for name, values in curves.items():
+        axes.hist(values, bins=bins, density=True, histtype="step", lw=1.3, label=name)

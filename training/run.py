@@ -24,6 +24,7 @@ from openmm_allegro.training.progress_bar import ProgressBar
 from openmm_allegro.training.provenance import check_same_run, provenance, shared_by_resumed_runs
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
 from openmm_allegro.training.statistics import (
+    STATISTICS_FILE,
     Statistics,
     average_neighbours,
     complete_model_options,
@@ -35,7 +36,6 @@ from openmm_allegro.training.statistics import (
 )
 
 log = logging.getLogger(__name__)
-STATISTICS_FILE = "statistics.json"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.model_options import ModelOptions, allegro_config
 
 log = logging.getLogger(__name__)
+STATISTICS_FILE = "statistics.json"
 
 
 @dataclass(frozen=True)
