@@ -1,6 +1,8 @@
 """Whole training runs: they learn, they can be killed and go on, and they lose nothing."""
 
 import csv
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -248,3 +250,18 @@ def test_a_full_disk_leaves_the_last_good_model(tmp_path):
         run(path, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "last.safetensors").read_bytes() == before
     assert run(path, tmp_path / "out", resume=True).steps == 16
+
+
+def test_a_run_stores_what_it_took_from_its_training_frames(tmp_path, caplog):
+    path = write_toy_run(tmp_path, "max_epochs = 1")
+    with caplog.at_level(logging.INFO, logger="openmm_allegro"):
+        run(path, tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert stored["energy_shifts"] == {"H": -13.0, "O": -2041.0}
+    config = load_model(tmp_path / "out" / "best.safetensors").config
+    assert stored["avg_num_neighbors"] == config.avg_num_neighbors
+    assert stored["r_max"] == config.r_max == 4.0
+    said = caplog.text
+    assert "neighbours of an atom within 4 Å" in said
+    assert "force RMS [eV/Å]: H " in said
+    assert "energy of each type [eV]: H -13, O -2041" in said

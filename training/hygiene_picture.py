@@ -72,6 +72,6 @@ def _distances(axes: Axes, report: DataReport) -> None:
 def _histograms(axes: Axes, curves: dict[str, Array]) -> None:
     """Outlines over common bins, each of the area 1."""
     every = np.concatenate(list(curves.values()))
-    bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1)
+    bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1).tolist()
     for name, values in curves.items():
         axes.hist(values, bins=bins, density=True, histtype="step", lw=1.3, label=name)

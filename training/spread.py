@@ -58,7 +58,7 @@ def outliers(
         far = (np.abs(z) > FAR_OUTSIDE) & (np.abs(values - np.nanmedian(values)) > smallest)
     if side:
         far &= np.sign(z) == side
-    named = sorted(np.flatnonzero(far), key=lambda i: -abs(z[i]))
+    named = sorted(np.flatnonzero(far).tolist(), key=lambda i: -abs(z[i]))
     return [Outlier(frames[i].origin, quantity, float(values[i]), unit, float(z[i])) for i in named]
 
 
@@ -78,7 +78,7 @@ def energy_residuals(frames: Sequence[Frame], elements: Sequence[int]) -> tuple[
     sizes = np.array([len(frame.numbers) for frame in frames], dtype=np.float64)
     counts = composition(frames, elements)
     known = np.isfinite(energies) & (sizes > 1)
-    residuals = np.full(len(frames), np.nan)
+    residuals: Array = np.full(len(frames), np.nan)
     if not known.any():
         return residuals, np.zeros(len(elements)), False
     rows, targets = counts[known] / sizes[known, None], energies[known] / sizes[known]
@@ -88,7 +88,7 @@ def energy_residuals(frames: Sequence[Frame], elements: Sequence[int]) -> tuple[
         z = np.abs(robust_z(targets - rows @ fitted))
         weights = 1 / np.sqrt(np.maximum(1.0, z / 3))
     residuals[known] = targets - rows @ fitted
-    return residuals, fitted, bool(rank == len(elements))
+    return residuals, np.asarray(fitted, dtype=np.float64), bool(rank == len(elements))
 
 
 def spread(values: Array) -> dict[str, float] | None:

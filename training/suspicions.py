@@ -14,7 +14,7 @@ import numpy as np
 
 from openmm_allegro import units
 from openmm_allegro.training.frames import Array, Frame
-from openmm_allegro.training.near_frames import NearPairs
+from openmm_allegro.training.near_frames import Indices, NearPairs
 
 ENERGY_UNITS_EV = {
     "Hartree": units.HARTREE_TO_EV,
@@ -50,7 +50,7 @@ class Suspicion:
     """What was found, what is expected, what it may mean."""
 
 
-def all_electron_energy(numbers: Array) -> float:
+def all_electron_energy(numbers: Indices) -> float:
     """Energy of free atoms with all their electrons [eV]. numbers: atomic numbers, (n,).
 
     The Thomas-Fermi energy with the corrections of Scott and Schwinger (Phys. Rev. A 24, 2353 (1981)), within 1 %
@@ -204,6 +204,6 @@ def forces_that_do_not_cancel(frames: Sequence[Frame], force: Array, torque: Arr
     return found
 
 
-def _named(frames: Sequence[Frame], first: Array, second: Array, most: int = 5) -> str:
+def _named(frames: Sequence[Frame], first: Indices, second: Indices, most: int = 5) -> str:
     names = [f"{frames[i].origin} and {frames[j].origin}" for i, j in zip(first, second, strict=True)]
     return "; ".join(names[:most]) + (f"; and {len(names) - most} more pairs" if len(names) > most else "")
