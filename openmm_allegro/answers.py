@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 
 @contextlib.contextmanager
@@ -63,10 +64,35 @@ def _lines(value: object, indent: str = "") -> Iterator[str]:
     for name, each in shown_here.items():
         if isinstance(each, dict):
             yield f"{indent}{name}"
-            yield from _lines(each, indent + "  ")
+            yield from _table(each, indent + "  ") if _is_table(each) else _lines(each, indent + "  ")
         else:
-            shown = ", ".join(map(str, each)) if isinstance(each, list) else each
-            yield f"{indent}{name:<{width}}  {f'{shown:.6g}' if isinstance(shown, float) else shown}"
+            yield f"{indent}{name:<{width}}  {_shown(each)}"
+
+
+def _is_table(rows: dict[str, object]) -> bool:
+    """Whether all values are figures under the same names."""
+    first = next(iter(rows.values()))
+    if len(rows) < 2 or not isinstance(first, dict) or not first:
+        return False
+    same = all(isinstance(row, dict) and row.keys() == first.keys() for row in rows.values())
+    return same and not any(isinstance(each, dict) for row in rows.values() for each in cast(dict, row).values())
+
+
+def _table(rows: dict[str, object], indent: str) -> Iterator[str]:
+    """A line of names, then a line for each row; columns that are empty everywhere are left out."""
+    figures = {name: cast(dict[str, object], row) for name, row in rows.items()}
+    columns = [name for name in next(iter(figures.values())) if any(row[name] is not None for row in figures.values())]
+    cells = [["", *columns]]
+    cells += [[name, *("" if row[c] is None else _shown(row[c]) for c in columns)] for name, row in figures.items()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns) + 1)]
+    for row in cells:
+        yield (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def complain(sentence: str, show_traceback: bool, status: int) -> int:

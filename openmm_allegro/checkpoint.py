@@ -15,6 +15,7 @@ from openmm_allegro.model import Allegro
 
 FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
+MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".zip")
 LONGEST_HEADER = 100_000_000
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -56,6 +57,17 @@ def read_metadata(path: str | Path) -> dict[str, JsonValue]:
     with Path(path).open("rb") as file:
         start = file.read(9)
         return _metadata(start + file.read(_header_length(start, str(path))), str(path)).model_dump()
+
+
+def looks_like_model(path: str | Path) -> bool:
+    """Whether a file is a model or at least named like one, so that `read_metadata` can say what is wrong with it."""
+    if Path(path).suffix in MODEL_ENDINGS:
+        return True
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        start = file.read(9)
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
 
 
 def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = None) -> bytes:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import BaseModel
@@ -14,6 +14,9 @@ from pydantic import BaseModel
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.simulate_config import SimulateConfig
+
+if TYPE_CHECKING:
+    from openmm_allegro.training.config import LabelOptions
 
 app = typer.Typer(
     name="openmm-allegro",
@@ -24,6 +27,11 @@ app = typer.Typer(
     epilog="`openmm-allegro VERB --help` explains a verb and shows an example.",
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+EnergyKey = Annotated[str | None, typer.Option(help="What the file calls the energy.")]
+ForcesKey = Annotated[str | None, typer.Option(help="What the file calls the forces.")]
+StressKey = Annotated[str | None, typer.Option(help="What the file calls the stress.")]
+VirialKey = Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")]
+Units = Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol, kJ/mol or Hartree.")]
 
 
 def entry_point() -> None:
@@ -118,36 +126,50 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
-    data: Annotated[Path, typer.Argument(help="Labelled frames: extended XYZ, npz, or what else ASE reads.")],
-    batch_size: Annotated[int, typer.Option(help="Frames evaluated at once.", min=1)] = 10,
+    data: Annotated[list[Path], typer.Argument(help="Labelled frames: extended XYZ, npz, or what else ASE reads.")],
+    group_by: Annotated[
+        str | None, typer.Option(help="Errors also by composition, size, file, or a key of the frames.")
+    ] = None,
+    shift: Annotated[
+        str | None, typer.Option(help="Remove a constant energy first, or one for each of the elements.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for errors.csv, parity.png and errors.png.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Most frames evaluated at once.", min=1)] = 10,
+    batch_atoms: Annotated[
+        int, typer.Option(help="Most atoms evaluated at once, of more than one frame.", min=1)
+    ] = 4000,
     device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
-    energy_key: Annotated[str | None, typer.Option(help="What the file calls the energy.")] = None,
-    forces_key: Annotated[str | None, typer.Option(help="What the file calls the forces.")] = None,
-    stress_key: Annotated[str | None, typer.Option(help="What the file calls the stress.")] = None,
-    virial_key: Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")] = None,
-    units: Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol or kJ/mol.")] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
+    units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """Errors of a model over labelled frames.
+    """Errors of a model over labelled frames: overall, by element and group, their percentiles, the worst frames.
 
     \b
-    Example:
+    Examples:
       openmm-allegro evaluate water/best.safetensors test.extxyz
+      openmm-allegro evaluate best.safetensors a.xyz b.xyz --group-by config_type --shift elements --output errors
     """  # noqa: D301
-    labels = {
-        "energy_key": energy_key,
-        "forces_key": forces_key,
-        "stress_key": stress_key,
-        "virial_key": virial_key,
-        "units": units,
-    }
+    labels = (energy_key, forces_key, stress_key, virial_key, units)
     with answering(as_json) as answer:
-        from openmm_allegro.options import checked
-        from openmm_allegro.training.config import LabelOptions
-        from openmm_allegro.training.metrics import evaluate_file
+        from openmm_allegro.training.evaluation import evaluate_files
 
-        options = checked({name: value for name, value in labels.items() if value is not None}, LabelOptions)
-        answer(evaluate_file(model, data, options=options, batch_size=batch_size, device=device).as_dict())
+        answer(
+            evaluate_files(
+                model,
+                data,
+                options=_label_options(*labels),
+                batch_size=batch_size,
+                batch_atoms=batch_atoms,
+                device=device,
+                group_by=group_by,
+                shift=shift,
+                output=output,
+            ).as_dict()
+        )
 
 
 @app.command()
@@ -268,19 +290,50 @@ def bench(as_json: AsJson = False, **flags: object) -> None:
 
 @app.command()
 def info(
-    model: Annotated[Path, typer.Argument(help="Model file.")],
+    path: Annotated[list[Path], typer.Argument(help="Model file, or files of frames: extended XYZ, npz, …")],
+    r_max: Annotated[float, typer.Option(help="Data: neighbours are counted within this radius [Å].", min=0.1)] = 5.0,
+    output: Annotated[Path | None, typer.Option(help="Data: JSON file for the statistics.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Data: PNG of energies, forces and distances.")] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
+    units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a model file says of itself: elements, cutoff, size, units, and how it was trained.
+    """What a model file says of itself, or what a data file holds and what looks wrong in it.
+
+    Of a model: elements, cutoff, size, units, how it was trained. Of data: counts, ranges, neighbours, shortest
+    distances; then what is suspicious: units, doubles, energies that do not belong to the forces, net forces.
 
     \b
-    Example:
+    Examples:
       openmm-allegro info water/best.safetensors
+      openmm-allegro info train.extxyz --picture train.png --output statistics.json
     """  # noqa: D301
+    labels = (energy_key, forces_key, stress_key, virial_key, units)
     with answering(as_json) as answer:
-        from openmm_allegro.checkpoint import read_metadata
+        from openmm_allegro.checkpoint import looks_like_model, read_metadata
 
-        answer(read_metadata(model))
+        if len(path) == 1 and looks_like_model(path[0]):
+            answer(read_metadata(path[0]))
+            return
+        from openmm_allegro.training.hygiene import inspect_files
+
+        answer(
+            inspect_files(path, options=_label_options(*labels), r_max=r_max, output=output, picture=picture).as_dict()
+        )
+
+
+def _label_options(
+    energy_key: str | None, forces_key: str | None, stress_key: str | None, virial_key: str | None, units: str | None
+) -> "LabelOptions":
+    from openmm_allegro.options import checked
+    from openmm_allegro.training.config import LabelOptions
+
+    keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key, "virial_key": virial_key}
+    given = {**keys, "units": units}
+    return checked({name: value for name, value in given.items() if value is not None}, LabelOptions)
 
 
 def _sentence(error: Exception) -> str:

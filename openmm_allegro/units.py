@@ -1,6 +1,6 @@
 """Unit factors: Å and eV inside, nm, kJ/mol and ps where OpenMM and mdtraj are spoken to.
 
-Values from CODATA 2018 exact constants: e = 1.602176634e-19 C, N_A = 6.02214076e23 / mol.
+Values from CODATA 2018; exact constants: e = 1.602176634e-19 C, N_A = 6.02214076e23 / mol.
 """
 
 NM_TO_ANGSTROM = 10.0
@@ -17,6 +17,9 @@ ENERGY_UNITS = {
     "Hartree": HARTREE_TO_EV,
 }
 """What data files may have their energies in, in eV."""
+BOHR_TO_ANGSTROM = 0.529177210903
+EV_PER_ANGSTROM3_TO_GPA = 160.2176634
+DALTON_PER_ANGSTROM3_TO_G_PER_CM3 = 1.66053906660
 COULOMB_EV_ANGSTROM = 14.399645
 """e²/(4π ε₀), the value that LAMMPS and nequip use in the ZBL repulsion."""
 EV_TO_MEV = 1000.0

@@ -159,6 +159,32 @@ def test_evaluate_prints_errors(capfd, inputs, tmp_path):
     assert "option `units` is 'Ry'" in said
 
 
+def test_evaluate_tells_groups_as_a_table(capfd, inputs, tmp_path):
+    data = write_toy_set(tmp_path / "toy.xyz", count=6)
+    words = ["evaluate", inputs / "model.safetensors", data, data, "--group-by", "size", "--shift", "constant"]
+    figures = printed_json(capfd, *words, "--device", "cpu", "--output", tmp_path / "errors")
+    assert figures["groups"]["3 atoms"]["n_frames"] == 4
+    assert set(figures["shift_ev"]) == {"constant"}
+    assert figures["files"][0].endswith("errors.csv")
+    capfd.readouterr()
+    assert main([*map(str, words), "--device", "cpu"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    rows = lines[lines.index("groups") + 1 :]
+    assert rows[0].split()[:2] == ["n_frames", "n_atoms"]
+    assert [row.split()[:3] for row in rows[1:4]] == [["3", "atoms", "4"], ["4", "atoms", "4"], ["5", "atoms", "4"]]
+    said = complaint(capfd, *words[:3], "--group-by", "colour", "--device", "cpu")
+    assert "no frame has `colour` to group by" in said
+
+
+def test_info_looks_at_data(capfd, tmp_path):
+    data = write_toy_set(tmp_path / "toy.xyz", count=6)
+    told = printed_json(capfd, "info", data, "--output", tmp_path / "statistics.json", "--picture", tmp_path / "a.png")
+    assert (told["n_frames"], told["suspicions"]) == (6, "none")
+    assert (tmp_path / "statistics.json").is_file()
+    assert (tmp_path / "a.png").is_file()
+    assert "there is no file `none.xyz`" in complaint(capfd, "info", "none.xyz")
+
+
 def test_train_prints_models_and_errors(capfd, tmp_path):
     config = write_toy_run(tmp_path, "max_epochs = 2", count=8)
     made = printed_json(capfd, "train", config, "--output", tmp_path / "out", "--no-pictures")

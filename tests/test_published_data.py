@@ -5,6 +5,7 @@ import pytest
 
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.hygiene import inspect_files
 
 HARTREE_TO_EV = 27.211386245988
 
@@ -42,3 +43,42 @@ def test_methane_of_qm9_has_the_energy_of_its_electrons(ab_initio_data):
     np.testing.assert_allclose(bonds, 1.092, atol=0.002)  # Å, B3LYP
     # the first entry of QM9: U0 -40.47893 and a zero-point energy of 0.044749 Hartree
     assert methane.energy / HARTREE_TO_EV == pytest.approx(-40.47893 - 0.044749, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("3bpa/train_300K.xyz.xz", set()),
+        ("acac/train_600K.xyz.xz", set()),
+        ("ethanol_botnet/train.xyz.xz", set()),
+        ("dft_accuracy/ani_1x_tz_orca.xyz.xz", set()),
+        ("dft_accuracy/transition1x_orca.xyz.xz", set()),
+        ("spice_dipeptides/spice_dipep_train.xyz.xz", set()),
+        ("mlearn/Si_training.xyz.xz", set()),
+        ("water_rpbed3/water_ice_n2p2_322.xyz.xz", set()),
+        ("rmd17/rmd17_ethanol_train_01.npz", {"energy unit", "force unit"}),
+        ("md17_cc/ethanol_ccsd_t-train.npz", {"energy unit", "force unit", "duplicates"}),
+        pytest.param("nacl_water_revpbe0d3/nacl_water_revpbe0d3.xyz.xz", {"net force"}, marks=pytest.mark.slow),
+        ("water_pbe0ts_deepmd/water_deepmd.xyz.xz", {"net force"}),
+        ("lips20/lips20_Li7P3S11_500.xyz.xz", {"time correlation"}),
+    ],
+)
+def test_what_is_known_of_a_published_set_is_suspected_and_nothing_else(ab_initio_data, name, expected):
+    assert {each.check for each in inspect_files([ab_initio_data / name]).suspicions} == expected
+
+
+def test_energies_of_qm9_look_like_hartree(ab_initio_data, tmp_path):
+    with np.load(ab_initio_data / "qm9" / "qm9_128716.npz") as file:
+        sizes = file["n_atoms"][:3000].astype(int)
+        np.savez(
+            tmp_path / "qm9.npz",
+            n_atoms=sizes,
+            numbers=file["Z"][: sizes.sum()],
+            positions=file["R_angstrom_1e5"][: sizes.sum()] / 1e5,
+            energies=file["E_elec_hartree"][:3000],
+        )
+    found = inspect_files([tmp_path / "qm9.npz"]).suspicions
+    assert "energies look like Hartree" in found[0].sentence
+    assert (
+        len(inspect_files([tmp_path / "qm9.npz"], options=LabelOptions(units="Hartree")).suspicions) == len(found) - 1
+    )

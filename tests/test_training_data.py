@@ -329,3 +329,52 @@ def test_a_label_that_is_no_number_is_refused(tmp_path):
     path.write_text(path.read_text().replace("energy=", "energy=about", 1))
     with pytest.raises(ValueError, match="frame 0 of `a.xyz`: `energy` is 'about-.*'; expected numbers only"):
         read_frames(path)
+
+
+def test_npz_of_many_molecules_is_cut_at_their_sizes(tmp_path):
+    frames = toy_frames(5)
+    np.savez(
+        tmp_path / "a.npz",
+        n_atoms=[len(frame.numbers) for frame in frames],
+        numbers=np.concatenate([frame.numbers for frame in frames]),
+        positions=np.concatenate([frame.positions for frame in frames]),
+        energies=[frame.energy for frame in frames],
+        forces=np.concatenate([frame.forces for frame in frames]),
+    )
+    for read, frame in zip(read_frames(tmp_path / "a.npz", LabelOptions(units="eV")), frames, strict=True):
+        np.testing.assert_array_equal(read.numbers, frame.numbers)
+        np.testing.assert_array_equal(read.positions, frame.positions)
+        np.testing.assert_array_equal(read.forces, frame.forces)
+        assert read.energy == frame.energy
+
+
+def test_npz_of_many_molecules_must_add_up(tmp_path):
+    np.savez(tmp_path / "a.npz", n_atoms=[2, 2], z=[1, 1, 1], R=np.zeros((3, 3)), E=[0.0, 0.0])
+    with pytest.raises(
+        ValueError, match=r"the atomic numbers have shape \(3,\); expected \(4,\), for 2 frames of 4 atoms in all"
+    ):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
+
+
+def test_npz_may_have_energies_only_unless_forces_are_named(tmp_path):
+    arrays = npz_arrays()
+    del arrays["F"]
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))[0].forces is None
+    with pytest.raises(ValueError, match="no forces: expected an array named pull or forces or F, found z, R, E"):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV", forces_key="pull"))
+
+
+def test_hartree_becomes_ev(tmp_path):
+    path = write_toy_set(tmp_path / "toy.xyz", 2)
+    frame, raw = read_frames(path, LabelOptions(units="Hartree"))[0], read_frames(path)[0]
+    assert frame.energy / raw.energy == pytest.approx(27.211386, rel=1e-7)
+    np.testing.assert_allclose(frame.forces, raw.forces * 27.211386, rtol=1e-7)
+
+
+def test_words_and_numbers_of_the_file_stay_with_the_frame(tmp_path):
+    atoms = toy_atoms(toy_frames()[0])
+    atoms.info |= {"config_type": "bulk", "temperature": 300.0, "step": 7, "axis": np.ones(3), "REF_energy": -1.0}
+    frame = read_frames(written(tmp_path / "a.xyz", atoms), LabelOptions(energy_key="REF_energy"))[0]
+    assert frame.info == {"config_type": "bulk", "temperature": 300.0, "step": 7}
+    assert frame.formula == "H2O1"

@@ -12,11 +12,11 @@ from training_toys import toy_frames, write_toy_set
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
+from openmm_allegro.training.evaluation import evaluate_files
 from openmm_allegro.training.metrics import (
     FramePrediction,
     error_table,
     evaluate,
-    evaluate_file,
     predict_frames,
 )
 
@@ -94,7 +94,7 @@ def test_a_perfect_model_has_no_error(model):
 def test_files_evaluate_like_objects(model, tmp_path):
     save_model(model, tmp_path / "model.safetensors")
     data = write_toy_set(tmp_path / "toy.xyz")
-    figures = evaluate_file(tmp_path / "model.safetensors", data, device="cpu")
+    figures = evaluate_files(tmp_path / "model.safetensors", [data], device="cpu").overall
     # eight decimals of the positions in the file
     assert figures.forces_mae_mev_per_angstrom == pytest.approx(
         evaluate(model, toy_frames()).forces_mae_mev_per_angstrom, rel=1e-6
@@ -114,4 +114,4 @@ def test_the_table_shows_what_is_known(model):
 def test_a_device_that_is_not_here_is_refused(tmp_path, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=f"`device` is '{device}', but here are only cpu"):
-        evaluate_file(tmp_path / "a.safetensors", tmp_path / "a.xyz", device=device)
+        evaluate_files(tmp_path / "a.safetensors", [tmp_path / "a.xyz"], device=device)

@@ -1,6 +1,8 @@
 """Whole training runs: they learn, they can be killed and go on, and they lose nothing."""
 
 import csv
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -201,7 +203,7 @@ def test_fine_tuning_refuses_another_model(tmp_path):
 def test_a_run_killed_in_its_first_epoch_can_be_started_again(tmp_path, resume):
     path = write_toy_run(tmp_path)
     kill_in_step(2, path, tmp_path / "killed")
-    assert [file.name for file in (tmp_path / "killed").iterdir()] == ["tensorboard"]
+    assert {file.name for file in (tmp_path / "killed").iterdir()} == {"statistics.json", "tensorboard"}
     again = run(path, tmp_path / "killed", resume=resume)
     assert_same_weights(run(path, tmp_path / "whole").last_model, again.last_model)
 
@@ -252,3 +254,18 @@ def test_a_full_disk_leaves_the_last_good_model(tmp_path):
         run(path, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "last.safetensors").read_bytes() == before
     assert run(path, tmp_path / "out", resume=True).steps == 16
+
+
+def test_a_run_stores_what_it_took_from_its_training_frames(tmp_path, caplog):
+    path = write_toy_run(tmp_path, "max_epochs = 1")
+    with caplog.at_level(logging.INFO, logger="openmm_allegro"):
+        run(path, tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert stored["energy_shifts"] == {"H": -13.0, "O": -2041.0}
+    config = load_model(tmp_path / "out" / "best.safetensors").config
+    assert stored["avg_num_neighbors"] == config.avg_num_neighbors
+    assert stored["r_max"] == config.r_max == 4.0
+    said = caplog.text
+    assert "neighbours of an atom within 4 Å" in said
+    assert "force RMS [eV/Å]: H " in said
+    assert "energy of each type [eV]: H -13, O -2041" in said

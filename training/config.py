@@ -47,7 +47,7 @@ class LabelOptions(_Section):
     virial_key: str | None = None
     """Read the stress as -virial/volume from this key instead."""
     units: Literal["eV", "kcal/mol", "kJ/mol", "Hartree"] | None = None
-    """Unit of the energies; lengths are Å. Not given: eV, except in npz files, where it must be given."""
+    """Unit of the energies; all lengths are Å. Not given: eV, except in npz files, where it must be given."""
     max_force: Positive = 1000.0
     """A force component beyond this [eV/Å] is taken for a broken label."""
     min_distance: Positive = 0.1

@@ -32,6 +32,14 @@ UNIT_SPELLINGS = {
 def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = None) -> list[Frame]:
     """Every frame of some files, in eV and Å, checked. A frame's number in messages counts from 0."""
     options = options or LabelOptions()
+    frames = read_unchecked(paths, options)
+    for frame in frames:
+        check_frame(frame, options)
+    return frames
+
+
+def read_unchecked(paths: Sequence[Path] | Path, options: LabelOptions) -> list[Frame]:
+    """Every frame of some files, in eV and Å, broken ones included."""
     frames: list[Frame] = []
     for path in [paths] if isinstance(paths, Path) else paths:
         if not path.is_file():
@@ -40,8 +48,6 @@ def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = Non
         if not found:
             raise ValueError(f"`{path}` has no frames")
         frames += found
-    for frame in frames:
-        check_frame(frame, options)
     return frames
 
 
@@ -115,7 +121,14 @@ def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fra
         forces=None if forces is None else forces * to_ev,
         stress=_stress(atoms, origin, options) if periodic else None,
         origin=origin,
+        info=_words_and_numbers(atoms, options),
     )
+
+
+def _words_and_numbers(atoms: ase.Atoms, options: LabelOptions) -> dict[str, str | int | float]:
+    labels = {options.energy_key, options.forces_key, options.stress_key, options.virial_key}
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in atoms.info.items()}
+    return {key: value for key, value in plain.items() if key not in labels and isinstance(value, str | int | float)}
 
 
 def _label(atoms: ase.Atoms, key: str, origin: str) -> Array | None:

@@ -4,8 +4,8 @@ Symbols used in this file
     n  atoms of the frame
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -37,11 +37,19 @@ class Frame:
     """dE/dstrain / volume [eV/Å³], (3, 3)."""
     origin: str
     """File and number of the frame, counted from 0, for messages."""
+    info: Mapping[str, str | int | float] = field(default_factory=dict)
+    """What else the file says about the frame in single words and numbers, such as `config_type`."""
 
     @property
     def symbols(self) -> list[str]:
         """Chemical symbols of the atoms."""
         return [chemical_symbols[number] for number in self.numbers]
+
+    @property
+    def formula(self) -> str:
+        """Elements and how many atoms of each, by atomic number, such as H2O1."""
+        elements, counts = np.unique(self.numbers, return_counts=True)
+        return "".join(f"{chemical_symbols[z]}{n}" for z, n in zip(elements, counts, strict=True))
 
     @property
     def volume(self) -> float:

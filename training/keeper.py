@@ -15,10 +15,17 @@ from safetensors import SafetensorError
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.module import TrainingModule
+from openmm_allegro.training.statistics import STATISTICS_FILE
 
 RESUME_FILE = "resume.ckpt"
 HISTORY_FILE = "history.csv"
-LEFT_BY_A_STOPPED_START = {"tensorboard", f"{HISTORY_FILE}.tmp", f"{RESUME_FILE}.tmp"}
+LEFT_BY_A_STOPPED_START = {
+    "tensorboard",
+    f"{HISTORY_FILE}.tmp",
+    f"{RESUME_FILE}.tmp",
+    STATISTICS_FILE,
+    f"{STATISTICS_FILE}.tmp",
+}
 """What a run may leave in its folder before it can be resumed."""
 SECONDS_BETWEEN_SAVES = 10
 """An epoch that is not validated and ends sooner after the last resume file does not write one."""

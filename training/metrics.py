@@ -1,20 +1,16 @@
 """Errors of a model over labelled frames: mean absolute and root mean square, in meV and meV/Å."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 from rich.table import Table
 
-from openmm_allegro.checkpoint import load_model
-from openmm_allegro.device import chosen_device
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset
-from openmm_allegro.training.config import LabelOptions
-from openmm_allegro.training.data import read_frames
-from openmm_allegro.training.frames import Array, Frame
+from openmm_allegro.training.frames import Array, Frame, check_elements
 from openmm_allegro.training.predict import predict
 from openmm_allegro.units import EV_TO_MEV
 
@@ -35,6 +31,10 @@ class ErrorTable:
     forces_rmse_mev_per_angstrom_by_element: dict[str, float]
     stress_mae_mev_per_angstrom3: float | None
     stress_rmse_mev_per_angstrom3: float | None
+    forces_relative_rmse: float | None
+    """Over the root mean square of the reference forces."""
+    forces_cosine: float | None
+    """Of the angle between predicted and reference forces, all atoms as one long vector; 1 where they agree."""
 
     def as_dict(self) -> dict[str, int | float | None | dict[str, float]]:
         """The figures under their names, for JSON."""
@@ -71,21 +71,44 @@ class FramePrediction:
     """[eV/Å³], (3, 3); None when the frame is not periodic."""
 
 
-def predict_frames(model: Allegro, frames: Sequence[Frame], batch_size: int = 10) -> list[FramePrediction]:
-    """Energy, forces and stress of each frame, on the device and in the precision of the model."""
+def predict_frames(
+    model: Allegro,
+    frames: Sequence[Frame],
+    batch_size: int = 10,
+    batch_atoms: int = 4000,
+    counted: Callable[[Sequence[range]], Iterable[range]] = iter,
+) -> list[FramePrediction]:
+    """Energy, forces and stress of each frame, on the device and in the precision of the model.
+
+    Neighbours are found batch by batch, so that memory does not grow with the number of frames.
+    batch_size, batch_atoms: the most frames and atoms of a batch; a larger frame is a batch of its own.
+    counted: may show progress over the batches.
+    """
+    check_elements(frames, model.config.type_names)
     weight = next(model.parameters())
-    dataset = FrameDataset(frames, model.config.type_names, model.config.r_max, model.dtype)
     predictions: list[FramePrediction] = []
-    for start in range(0, len(frames), batch_size):
-        numbers = range(start, min(start + batch_size, len(frames)))
-        batch = dataset.batch(numbers).to(weight.device)
-        energy, forces, stress = predict(model, batch, with_stress=True)
+    for numbers in counted(batches_by_atoms([len(frame.numbers) for frame in frames], batch_size, batch_atoms)):
+        part = [frames[i] for i in numbers]
+        dataset = FrameDataset(part, model.config.type_names, model.config.r_max, model.dtype)
+        energy, forces, stress = predict(model, dataset.batch(range(len(part))).to(weight.device), with_stress=True)
         assert stress is not None
-        per_frame = torch.split(forces.double().cpu(), [len(frames[i].numbers) for i in numbers])
-        for row, i in enumerate(numbers):
-            own_stress = stress[row].double().cpu().numpy() if frames[i].periodic else None
+        per_frame = torch.split(forces.double().cpu(), [len(frame.numbers) for frame in part])
+        for row, frame in enumerate(part):
+            own_stress = stress[row].double().cpu().numpy() if frame.periodic else None
             predictions.append(FramePrediction(float(energy[row]), per_frame[row].numpy(), own_stress))
     return predictions
+
+
+def batches_by_atoms(sizes: Sequence[int], most_frames: int, most_atoms: int) -> list[range]:
+    """Frames in their order, cut so that a batch has at most so many frames and atoms, or one frame. sizes: atoms."""
+    batches: list[range] = []
+    start = atoms = 0
+    for i, size in enumerate(sizes):
+        if i > start and (i - start == most_frames or atoms + size > most_atoms):
+            batches.append(range(start, i))
+            start, atoms = i, 0
+        atoms += size
+    return [*batches, range(start, len(sizes))] if len(sizes) > 0 else []
 
 
 def evaluate(model: Allegro, frames: Sequence[Frame], batch_size: int = 10) -> ErrorTable:
@@ -93,24 +116,11 @@ def evaluate(model: Allegro, frames: Sequence[Frame], batch_size: int = 10) -> E
     return error_table(frames, predict_frames(model, frames, batch_size))
 
 
-def evaluate_file(
-    model_path: Path | str,
-    data_path: Path | str,
-    *,
-    options: LabelOptions | None = None,
-    batch_size: int = 10,
-    device: str = "auto",
-) -> ErrorTable:
-    """Errors of a model file over the frames of a data file. device: "auto", "cpu" or "cuda"."""
-    place = chosen_device(device)
-    frames = read_frames(Path(data_path), options)
-    return evaluate(load_model(Path(model_path)).to(place), frames, batch_size)
-
-
 def error_table(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> ErrorTable:
     """Compare predictions with the labels of the same frames."""
     energy, per_atom, stress = [], [], []
     by_element: dict[str, list[Array]] = {}
+    product = of_reference = of_predicted = 0.0
     for frame, predicted in zip(frames, predictions, strict=True):
         if frame.energy is not None:
             energy.append(predicted.energy - frame.energy)
@@ -118,8 +128,12 @@ def error_table(frames: Sequence[Frame], predictions: Sequence[FramePrediction])
         if frame.stress is not None and predicted.stress is not None:
             stress.append((predicted.stress - frame.stress).ravel())
         if frame.forces is not None:
-            for symbol, error in zip(frame.symbols, predicted.forces - frame.forces, strict=True):
-                by_element.setdefault(symbol, []).append(error)
+            product += float((frame.forces * predicted.forces).sum())
+            of_reference += float(np.square(frame.forces).sum())
+            of_predicted += float(np.square(predicted.forces).sum())
+            errors = predicted.forces - frame.forces
+            for z in np.unique(frame.numbers):
+                by_element.setdefault(chemical_symbols[z], []).append(errors[frame.numbers == z])
     element = {symbol: np.concatenate(by_element[symbol]) for symbol in sorted(by_element)}
     forces = np.concatenate(list(element.values())) if element else np.zeros(0)
     stress_errors = np.concatenate(stress) if stress else np.zeros(0)
@@ -136,6 +150,10 @@ def error_table(frames: Sequence[Frame], predictions: Sequence[FramePrediction])
         forces_rmse_mev_per_angstrom_by_element={name: _rmse(e) or 0.0 for name, e in element.items()},
         stress_mae_mev_per_angstrom3=_mae(stress_errors),
         stress_rmse_mev_per_angstrom3=_rmse(stress_errors),
+        forces_relative_rmse=float(np.sqrt(np.square(forces).sum() / of_reference)) if of_reference > 0 else None,
+        forces_cosine=product / float(np.sqrt(of_reference * of_predicted))
+        if of_reference * of_predicted > 0
+        else None,
     )
 
 

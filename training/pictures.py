@@ -9,9 +9,12 @@ from matplotlib.figure import Figure
 
 from openmm_allegro.training.frames import Array, Frame
 from openmm_allegro.training.metrics import FramePrediction
+from openmm_allegro.training.spread import composition
 from openmm_allegro.units import EV_TO_MEV
 
 DOTS_PER_INCH = 150
+MOST_DOTS = 20_000
+"""More points than this are drawn as their density, on a logarithmic scale of colours."""
 TRAIN, VALIDATION, NEUTRAL = "#9aa5b1", "#1f5fa8", "#444444"
 
 
@@ -34,20 +37,19 @@ def draw_learning_curve(history: Sequence[dict[str, float]], path: Path) -> None
     rate.set_title("learning rate", fontsize=10)
     for axes in (forces, energy, rate):
         axes.set_xlabel("epoch")
-        _tidy(axes)
+        tidy(axes)
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
 def draw_parity(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: Path) -> None:
-    """Predicted against reference energies (each relative to the mean reference) and force components."""
-    pairs = [
-        (frame.energy / len(frame.numbers), predicted.energy / len(frame.numbers))
-        for frame, predicted in zip(frames, predictions, strict=True)
-        if frame.energy is not None
-    ]
-    energies = np.array(pairs).reshape(-1, 2) * EV_TO_MEV
-    if len(energies) > 0:
-        energies -= energies[:, 0].mean()
+    """Predicted against reference energies, beyond what the frames' compositions explain, and force components."""
+    labelled = [(f, f.energy, p.energy) for f, p in zip(frames, predictions, strict=True) if f.energy is not None]
+    energies = np.array([pair for _, *pair in labelled], dtype=np.float64).reshape(-1, 2)
+    if labelled:
+        elements = np.unique(np.concatenate([frame.numbers for frame, *_ in labelled]))
+        counts = composition([frame for frame, *_ in labelled], elements.tolist())
+        explained = counts @ np.linalg.lstsq(counts, energies[:, 0], rcond=1e-8)[0]
+        energies = (energies - explained[:, None]) / counts.sum(1, keepdims=True) * EV_TO_MEV
     components = [
         np.stack([frame.forces.ravel(), predicted.forces.ravel()], axis=1)
         for frame, predicted in zip(frames, predictions, strict=True)
@@ -56,7 +58,7 @@ def draw_parity(frames: Sequence[Frame], predictions: Sequence[FramePrediction],
     forces = np.concatenate(components) if components else np.zeros((0, 2))
     figure = Figure(figsize=(7.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _parity(left, energies, "energy − mean", "meV/atom")
+    _parity(left, energies, "energy beyond composition", "meV/atom")
     _parity(right, forces, "force component", "eV/Å")
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
@@ -70,7 +72,11 @@ def _parity(axes: Axes, values: Array, name: str, unit: str) -> None:
     margin = 0.05 * max(high - low, 1e-6)
     limits = (low - margin, high + margin)
     axes.plot(limits, limits, color=TRAIN, lw=1, zorder=1)
-    axes.plot(values[:, 0], values[:, 1], ".", color=VALIDATION, ms=4, mew=0, alpha=0.5, zorder=2, rasterized=True)
+    if len(values) > MOST_DOTS:
+        extent = (*limits, *limits)
+        axes.hexbin(values[:, 0], values[:, 1], gridsize=120, bins="log", extent=extent, mincnt=1, lw=0.1, zorder=2)
+    else:
+        axes.plot(values[:, 0], values[:, 1], ".", color=VALIDATION, ms=4, mew=0, alpha=0.5, zorder=2, rasterized=True)
     milli, factor = (unit, 1.0) if unit.startswith("m") else (f"m{unit}", EV_TO_MEV)
     error = (values[:, 1] - values[:, 0]) * factor
     text = f"MAE {np.abs(error).mean():.3g} {milli}\nRMSE {np.sqrt((error**2).mean()):.3g} {milli}"
@@ -78,10 +84,10 @@ def _parity(axes: Axes, values: Array, name: str, unit: str) -> None:
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_xlabel(f"reference {name} [{unit}]")
     axes.set_ylabel(f"predicted {name} [{unit}]")
-    _tidy(axes)
+    tidy(axes)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, which="major", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)

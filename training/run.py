@@ -25,11 +25,14 @@ from openmm_allegro.training.progress_bar import ProgressBar
 from openmm_allegro.training.provenance import check_same_run, provenance, shared_by_resumed_runs
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
 from openmm_allegro.training.statistics import (
+    STATISTICS_FILE,
     Statistics,
     average_neighbours,
     complete_model_options,
     energy_shifts,
     force_scales,
+    log_statistics,
+    store_statistics,
     types_in,
 )
 
@@ -83,13 +86,16 @@ def train(
     if config.run.num_threads is not None:
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
-    model, batches, validation = _prepare(config, frames)
+    model, batches, validation, statistics = _prepare(config, frames)
     run_id = shared_by_resumed_runs(config, frames)
     if resume:
         check_same_run(folder / RESUME_FILE, run_id)
     module = TrainingModule(model, config, len(batches))
     keeper = Keeper(folder, validation, provenance(config, frames), run_id)
     _make_folder(folder)
+    if statistics is not None and not resume:
+        log_statistics(statistics, model.config.r_max)
+        store_statistics(statistics, model.config.r_max, folder / STATISTICS_FILE)
     watchers: list[Callback] = [keeper, *([ProgressBar()] if progress else []), *callbacks]
     _fit(module, batches, keeper, watchers, device, resume)
     if not module.history or module.history[-1]["step"] != module.steps:
@@ -118,8 +124,11 @@ def _make_folder(folder: Path) -> None:
         raise OSError(f"cannot write in `{folder}`: {error.strerror}; name another output folder") from error
 
 
-def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, ShuffledBatches, ShuffledBatches]:
-    """An untrained (or given) model, and the batches to train and validate on."""
+def _prepare(
+    config: TrainingConfig, frames: FrameSets
+) -> tuple[Allegro, ShuffledBatches, ShuffledBatches, Statistics | None]:
+    """An untrained (or given) model, the batches to train and validate on, what an untrained model took from them."""
+    statistics = None
     dtype = torch.float64 if config.run.precision == "float64" else torch.float32
     torch.manual_seed(config.run.seed)
     if config.run.start_from is not None:
@@ -145,7 +154,11 @@ def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, Shuffl
         model = Allegro(complete_model_options(config.model, statistics), dtype)
     validation_set = FrameDataset(frames.validation, names, cutoff, dtype, config.data.min_distance)
     size = config.run.batch_size
-    return model, ShuffledBatches(train_set, size, config.run.seed), ShuffledBatches(validation_set, 4 * size, None)
+    train, validation = (
+        ShuffledBatches(train_set, size, config.run.seed),
+        ShuffledBatches(validation_set, 4 * size, None),
+    )
+    return model, train, validation, statistics
 
 
 def _fit(

@@ -4,19 +4,25 @@ Symbols used in this file
     f  frames        t  types
 """
 
+import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from ase.data import atomic_numbers
 
+from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import DataOptions
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.model_options import ModelOptions, allegro_config
+
+log = logging.getLogger(__name__)
+STATISTICS_FILE = "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,23 @@ class Statistics:
     """Root mean square of the force components, by type [eV/Å, used as eV]."""
     energy_shifts: dict[str, float]
     """Energy of the isolated atom, by type [eV]."""
+
+
+def store_statistics(statistics: Statistics, r_max: float, path: Path) -> None:
+    """Write them as JSON, with the radius of the neighbours [Å]."""
+    figures = {"r_max": r_max, **asdict(statistics)}
+    write_whole(path, (json.dumps(figures, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def log_statistics(statistics: Statistics, r_max: float) -> None:
+    """One line each for neighbours, forces and energies."""
+    log.info("neighbours of an atom within %g Å: %.4g", r_max, statistics.avg_num_neighbors)
+    log.info("force RMS [eV/Å]: %s", _by_type(statistics.energy_scales))
+    log.info("energy of each type [eV]: %s", _by_type(statistics.energy_shifts))
+
+
+def _by_type(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
 
 
 def types_in(frames: Sequence[Frame]) -> tuple[str, ...]:
