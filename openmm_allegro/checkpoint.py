@@ -102,9 +102,7 @@ def tensors_in(content: bytes, source: str) -> dict[str, Tensor]:
         raise ValueError(f"{source} is not complete ({error}); it may be truncated, copy it again") from error
 
 
-def built_model(
-    options: dict[str, JsonValue], tensors: dict[str, Tensor], dtype: torch.dtype, source: str
-) -> Allegro:
+def built_model(options: dict[str, JsonValue], tensors: dict[str, Tensor], dtype: torch.dtype, source: str) -> Allegro:
     """A model from its configuration and its weights; `source` names the file in errors."""
     try:
         config = AllegroConfig.model_validate(options)

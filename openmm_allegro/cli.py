@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
+from openmm_allegro.cli_ensemble import AsJson, calibrate, ensemble, select
 from openmm_allegro.simulate_config import SimulateConfig
 
 app = typer.Typer(
@@ -23,7 +24,6 @@ app = typer.Typer(
     help="Allegro interatomic potentials for OpenMM: train on quantum-mechanical data, run dynamics, analyse.",
     epilog="`openmm-allegro VERB --help` explains a verb and shows an example.",
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 
 
 def entry_point() -> None:
@@ -128,7 +128,7 @@ def evaluate(
     units: Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol or kJ/mol.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Errors of a model over labelled frames.
+    """Errors of a model over labelled frames; of an ensemble also what its spreads are worth.
 
     \b
     Example:
@@ -142,11 +142,16 @@ def evaluate(
         "units": units,
     }
     with answering(as_json) as answer:
+        from openmm_allegro.checkpoint import is_ensemble
         from openmm_allegro.options import checked
         from openmm_allegro.training.config import LabelOptions
+        from openmm_allegro.training.ensembles import evaluate_ensemble_file
         from openmm_allegro.training.metrics import evaluate_file
 
         options = checked({name: value for name, value in labels.items() if value is not None}, LabelOptions)
+        if is_ensemble(model):
+            answer(evaluate_ensemble_file(model, data, options=options, device=device))
+            return
         answer(evaluate_file(model, data, options=options, batch_size=batch_size, device=device).as_dict())
 
 
@@ -271,9 +276,13 @@ def info(
       openmm-allegro info water/best.safetensors
     """  # noqa: D301
     with answering(as_json) as answer:
-        from openmm_allegro.checkpoint import read_metadata
+        from openmm_allegro.ensemble_file import describe
 
-        answer(read_metadata(model))
+        answer(describe(model))
+
+
+for verb in (ensemble, calibrate, select):
+    app.command()(verb)
 
 
 def _sentence(error: Exception) -> str:

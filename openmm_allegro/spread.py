@@ -4,8 +4,11 @@ Symbols used in this file
     n  atoms        k  members of the ensemble
 """
 
+import io
 from typing import NamedTuple
 
+import ase
+import ase.io
 import torch
 from torch import Tensor
 
@@ -96,6 +99,15 @@ class Members:
             force_spread=forces.var(0, correction=correction).mean(1).sqrt(),
         )
         return raw.scaled(self.factors)
+
+
+def frame_with_spread(image: ase.Atoms, spread: Spread) -> str:
+    """A frame as a part of an extended XYZ file, with `energy_spread` [eV] and the array `force_spread` [eV/Å]."""
+    image.info["energy_spread"] = spread.energy_spread
+    image.arrays["force_spread"] = spread.force_spread.numpy()
+    text = io.StringIO()
+    ase.io.write(text, image, format="extxyz")
+    return text.getvalue()
 
 
 def _block_with_last_layer_of(member: Allegro, block: Block) -> Block:

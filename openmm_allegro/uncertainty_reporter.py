@@ -1,7 +1,7 @@
 """A reporter that writes how far the members of an ensemble disagree along a simulation, and acts on it."""
 
-import io
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ import ase
 import ase.io
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
+from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble
 from openmm_allegro.force import atom_types, checked_atoms
-from openmm_allegro.spread import Members, Spread
+from openmm_allegro.spread import Members, frame_with_spread
 
 COLUMNS = (
     "step",
@@ -29,8 +29,6 @@ COLUMNS = (
     "largest_force_spread_mev_per_angstrom",
     "atom",
 )
-SPREAD_ARRAY = "force_spread"
-"""Name of the spread on each atom [eV/Å] in the frames that are saved."""
 NOT_CALIBRATED = (
     "this ensemble is not calibrated, so its spreads are not standard deviations of its errors; run "
     "`openmm-allegro calibrate` on validation data"
@@ -127,30 +125,19 @@ class UncertaintyReporter:
         worst = int(spread.force_spread.argmax())
         largest = float(spread.force_spread[worst]) * units.EV_TO_MEV
         atom = worst if self.atoms is None else self.atoms[worst]
-        time_ps = state.getTime().value_in_unit(unit.picosecond)
+        step, time_ps = state.getStepCount(), state.getTime().value_in_unit(unit.picosecond)
         per_atom = spread.energy_spread / len(self.types) * units.EV_TO_MEV
         mean = float(spread.force_spread.mean()) * units.EV_TO_MEV
-        _append(self.path, f"{state.getStepCount()},{time_ps:.6g},{per_atom:.6g},{mean:.6g},{largest:.6g},{atom}\n")
+        _append(self.path, f"{step},{time_ps:.6g},{per_atom:.6g},{mean:.6g},{largest:.6g},{atom}\n")
         if self.threshold is None or largest <= self.threshold:
             return
-        _append(self.frames_path, self._frame(positions, cell, spread, state))
+        image = ase.Atoms(self.symbols, positions, cell=cell, pbc=self.is_periodic, info={"step": step})
+        _append(self.frames_path, frame_with_spread(image, spread))
         if self.on_exceed == "stop":
             raise SpreadExceeded(
-                f"the spread of the force on atom {atom} is {largest:.4g} meV/Å at step {state.getStepCount()}, above "
+                f"the spread of the force on atom {atom} is {largest:.4g} meV/Å at step {step}, above "
                 f"the threshold of {self.threshold:g}; the frame is in `{self.frames_path}`: label it and train again"
             )
-
-    def _frame(
-        self, positions: NDArray[np.float64], cell: NDArray[np.float64], spread: Spread, state: openmm.State
-    ) -> str:
-        """The frame as a part of an extended XYZ file."""
-        image = ase.Atoms(self.symbols, positions, cell=cell, pbc=self.is_periodic)
-        image.info["step"] = state.getStepCount()
-        image.info["energy_spread"] = spread.energy_spread
-        image.arrays[SPREAD_ARRAY] = spread.force_spread.numpy()
-        text = io.StringIO()
-        ase.io.write(text, image, format="extxyz")
-        return text.getvalue()
 
 
 def _append(path: Path, text: str) -> None:
@@ -162,8 +149,13 @@ def _append(path: Path, text: str) -> None:
 
 
 def cut_frames(path: Path, step: int) -> None:
-    """Take away the frames that were saved after a step."""
-    if not path.is_file():
-        return
-    kept = [image for image in ase.io.iread(path, index=":") if image.info["step"] <= step]
-    path.unlink() if not kept else ase.io.write(path, kept, format="extxyz")
+    """Take away the frames that were saved after a step, the last perhaps not to its end."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    start = 0
+    while start < len(lines) and start + 2 + int(lines[start]) <= len(lines):
+        found = re.search(rb"\bstep=(\d+)", lines[start + 1])
+        if found is None or int(found[1]) > step:
+            break
+        start += 2 + int(lines[start])
+    if start < len(lines):
+        write_whole(path, b"".join(lines[:start]))

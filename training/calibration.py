@@ -81,7 +81,7 @@ def spreads_of_frames(ensemble: Ensemble, frames: Sequence[Frame], device: torch
 
 
 def compare(frames: Sequence[Frame], spreads: Sequence[Spread]) -> Comparison:
-    """Errors beside spreads, of the labels that the frames have; of an atom alone nothing is learnt, so it is left out."""
+    """Errors beside spreads, of the labels that the frames have; frames of one atom, where nothing is learnt, left out."""
     pairs = [pair for pair in zip(frames, spreads, strict=True) if len(pair[0].numbers) > 1]
     with_energy = [(frame, spread, frame.energy) for frame, spread in pairs if frame.energy is not None]
     with_forces = [(spread, frame.forces) for frame, spread in pairs if frame.forces is not None]
@@ -110,7 +110,9 @@ def likeliest_factors(found: Comparison) -> Factors:
         ("forces", found.force_errors, found.force_spreads),
     ):
         if len(errors) == 0:
-            raise ValueError(f"the validation frames have no {what} to calibrate with; name them with the label options")
+            raise ValueError(
+                f"the validation frames have no {what} to calibrate with; name them with the label options"
+            )
         if not (spreads > 0).all():
             raise ValueError(f"the members agree exactly on some of the {what}; they are copies of each other")
     return Factors(

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from openmm_allegro.training.calibration import CONFIDENCE, Comparison, coverage
 from openmm_allegro.training.frames import Array
-from openmm_allegro.training.pictures import DOTS_PER_INCH, NEUTRAL, TRAIN, VALIDATION, _tidy
+from openmm_allegro.training.pictures import DOTS_PER_INCH, NEUTRAL, TRAIN, VALIDATION, tidy
 from openmm_allegro.units import EV_TO_MEV
 
 MOST_BINS = 12
@@ -36,7 +37,7 @@ def draw_reliability(found: Comparison, path: Path) -> None:
             quantiles.plot(CONFIDENCE, coverage(errors, spreads), ".-", color=color, lw=1.4, label=name)
     quantiles.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="expected coverage", ylabel="observed coverage")
     quantiles.legend(frameon=False, fontsize=8, loc="upper left")
-    _tidy(quantiles)
+    tidy(quantiles)
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
@@ -59,6 +60,10 @@ def _draw_bins(axes: Axes, spreads: Array, errors: Array, name: str) -> None:
     axes.plot(spreads * EV_TO_MEV, errors * EV_TO_MEV, "o-", color=VALIDATION, ms=4, lw=1)
     axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal", title=name)
     axes.title.set_fontsize(10)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FormatStrFormatter("%g"))
     axes.set_xlabel("predicted spread")
     axes.set_ylabel("root mean square error")
-    _tidy(axes)
+    tidy(axes)

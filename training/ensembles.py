@@ -25,27 +25,49 @@ from openmm_allegro.training.last_layer import LastLayerOptions, last_layer_ense
 from openmm_allegro.training.metrics import FramePrediction, error_table
 
 
-def deep_ensemble_file(models: Sequence[Path], output: Path) -> dict[str, object]:
-    """Write an ensemble of models that were trained apart. Returns what was written, for a reader."""
+def make_ensemble_file(
+    models: Sequence[Path],
+    output: Path,
+    *,
+    last_layer: LastLayerOptions | None = None,
+    train: Sequence[Path] = (),
+    labels: LabelOptions | None = None,
+) -> dict[str, object]:
+    """Write an ensemble file. Returns what was written, for a reader.
+
+    last_layer: make variants of one model with its training frames, in the files `train`; None puts models together
+    that were trained apart.
+    """
+    if last_layer is None:
+        if train:
+            raise ValueError("`--train` is for `--last-layer`; models that were trained apart need no frames")
+        return _deep_ensemble_file(models, output)
+    if len(models) != 1:
+        raise ValueError(f"`--last-layer` makes variants of one model, but {len(models)} are given")
+    if not train:
+        raise ValueError("`--last-layer` needs the frames that the model was trained on; give `--train FILE`")
+    return _last_layer_ensemble_file(models[0], train, output, last_layer, labels)
+
+
+def _deep_ensemble_file(models: Sequence[Path], output: Path) -> dict[str, object]:
     if len(models) < 2:
         raise ValueError(
             f"an ensemble needs two or more models, but only `{models[0]}` is given; to make one of this model "
             "alone, give `--last-layer --train` and its training frames"
         )
     ensemble = Ensemble([load_model(path) for path in models])
-    provenance = {path.name: read_metadata(path)["provenance"] for path in models}
+    provenance = {str(path): read_metadata(path)["provenance"] for path in models}
     return _written(ensemble, output, {"kind": "deep", "models": cast(JsonValue, provenance)})
 
 
-def last_layer_ensemble_file(
-    model: Path, train: Sequence[Path], output: Path, options: LastLayerOptions, labels: LabelOptions | None = None
+def _last_layer_ensemble_file(
+    model: Path, train: Sequence[Path], output: Path, options: LastLayerOptions, labels: LabelOptions | None
 ) -> dict[str, object]:
-    """Write the last-layer ensemble of a model and its training frames. Returns what was written, for a reader."""
     frames = read_frames(train, labels)
     ensemble = last_layer_ensemble(load_model(model), frames, options)
     provenance: dict[str, JsonValue] = {
         "kind": "last layer",
-        "models": {model.name: cast(JsonValue, read_metadata(model)["provenance"])},
+        "models": {str(model): cast(JsonValue, read_metadata(model)["provenance"])},
         "train_files": [path.name for path in train],
         "n_train": len(frames),
         **options._asdict(),

@@ -33,8 +33,8 @@ RELATIVE_PRIOR = 1e-6
 class LastLayerOptions(NamedTuple):
     """How the ensemble is made."""
 
-    n_members: int = 16
-    """Members, in pairs of mirror images."""
+    n_members: int = 32
+    """Members, in pairs of mirror images; as many pairs as the last layer reads features give the variance exactly."""
     n_force_frames: int = 50
     """Frames, evenly spaced, whose forces count beside the energies of all; more changed little."""
     seed: int = 1
@@ -43,7 +43,7 @@ class LastLayerOptions(NamedTuple):
 def last_layer_ensemble(
     model: Allegro, frames: Sequence[Frame], options: LastLayerOptions | None = None, batch_size: int = 5
 ) -> Ensemble:
-    """Members drawn from the posterior of the last layer, mirrored, so that their mean is the model itself.
+    """Members at random places of the last layer's posterior, mirrored, so that their mean is the model itself.
 
     frames: those that the model was trained on, with energies, forces or both. The ensemble is not calibrated yet.
     """
@@ -54,14 +54,24 @@ def last_layer_ensemble(
     dataset = FrameDataset(frames, model.config.type_names, model.config.r_max, model.dtype)
     precision = posterior_precision(model, dataset, options.n_force_frames, batch_size)
     generator = torch.Generator().manual_seed(options.seed)
-    normal = torch.randn((options.n_members // 2, len(precision)), dtype=torch.float64, generator=generator)
-    return mirrored_ensemble(model, deviations(precision, normal))
+    return mirrored_ensemble(model, deviations(precision, options.n_members // 2, generator))
 
 
-def deviations(precision: Tensor, normal: Tensor) -> Tensor:
-    """Draws of covariance P⁻¹ from standard normal ones. precision: (h, h); normal: (k, h). Returns (k, h)."""
+def deviations(precision: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draws with mean zero and covariance P⁻¹. precision: (h, h). Returns (count, h).
+
+    They come from vectors of length √h in random directions, orthogonal as far as there are that many: in place of
+    independent Gaussian ones they say more of the variance with as few, and h of them say it exactly.
+    """
+    n_features = len(precision)
+    sets = []
+    for _ in range(-(-count // n_features)):
+        normal = torch.randn((n_features, n_features), dtype=torch.float64, generator=generator)
+        orthogonal, triangular = torch.linalg.qr(normal)
+        sets.append(orthogonal * triangular.diagonal().sign() * math.sqrt(n_features))  # uniform over rotations
+    directions = torch.cat(sets, dim=1)[:, :count]
     cholesky = torch.linalg.cholesky(precision)  # P = L Lᵀ, so that L⁻ᵀ z has the covariance P⁻¹
-    return torch.linalg.solve_triangular(cholesky.t(), normal.t(), upper=True).t()
+    return torch.linalg.solve_triangular(cholesky.t(), directions, upper=True).t()
 
 
 def posterior_precision(model: Allegro, dataset: FrameDataset, n_force_frames: int, batch_size: int = 5) -> Tensor:

@@ -33,7 +33,7 @@ def draw_learning_curve(history: Sequence[dict[str, float]], path: Path) -> None
     rate.set_title("learning rate", fontsize=10)
     for axes in (forces, energy, rate):
         axes.set_xlabel("epoch")
-        _tidy(axes)
+        tidy(axes)
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
@@ -77,10 +77,11 @@ def _parity(axes: Axes, values: Array, name: str, unit: str) -> None:
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_xlabel(f"reference {name} [{unit}]")
     axes.set_ylabel(f"predicted {name} [{unit}]")
-    _tidy(axes)
+    tidy(axes)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Fewer lines around a plot, a faint grid behind it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, which="major", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)
