@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from openmm_allegro import restart
-from openmm_allegro.checkpoint import write_whole
+from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.simulate_config import Ensemble, SimulateConfig, check_resumable, load_config
 from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_system import build_simulation
@@ -77,6 +77,11 @@ def simulate(
     structure = read_structure(config.structure, config.replicate)
     if config.pressure_bar is not None and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
+    if config.uncertainty_every is not None and not is_ensemble(config.model):
+        raise ValueError(
+            f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "
+            "ensemble`"
+        )
     simulation = build_simulation(config, structure, last_step)
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def spreads_of_frames(ensemble: Ensemble, frames: Sequence[Frame], device: torch
 
 
 def compare(frames: Sequence[Frame], spreads: Sequence[Spread]) -> Comparison:
-    """Errors beside spreads, of the labels that the frames have; frames of one atom, where nothing is learnt, left out."""
+    """Errors beside spreads, where there are labels; of frames of one atom nothing is learnt: they are left out."""
     pairs = [pair for pair in zip(frames, spreads, strict=True) if len(pair[0].numbers) > 1]
     with_energy = [(frame, spread, frame.energy) for frame, spread in pairs if frame.energy is not None]
     with_forces = [(spread, frame.forces) for frame, spread in pairs if frame.forces is not None]
