@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import safetensors.torch
 import torch
@@ -16,7 +16,7 @@ from openmm_allegro.model import Allegro
 
 FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
-ENSEMBLE_FORMAT = "openmm-allegro ensemble"
+ENSEMBLE_FORMAT: Final = "openmm-allegro ensemble"
 LONGEST_HEADER = 100_000_000
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

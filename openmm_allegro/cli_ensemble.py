@@ -14,7 +14,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 EnergyKey = Annotated[str | None, typer.Option(help="What the file calls the energy.")]
 ForcesKey = Annotated[str | None, typer.Option(help="What the file calls the forces.")]
 Units = Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol or kJ/mol.")]
-Device = Annotated[str, typer.Option(help="Where the models run: auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="Where models run: auto, cpu, cuda.")]
 LastLayer = Annotated[bool, typer.Option("--last-layer", help="Make members from one model and its training frames.")]
 
 

@@ -133,10 +133,10 @@ def ensemble_from_bytes(content: bytes, dtype: torch.dtype | None = None, source
     dtype = dtype or DTYPES[metadata.dtype]
     of_model: list[dict[str, Tensor]] = [{} for _ in metadata.configs]
     for name, tensor in tensors_in(content, source).items():
-        number, _, own_name = name.partition(".")
-        if not number.isdecimal() or int(number) >= len(of_model):
+        place, _, own_name = name.partition(".")
+        if not place.isdecimal() or int(place) >= len(of_model):
             raise ValueError(f"{source} has weights `{name}` of no model that it lists; it is damaged, copy it again")
-        of_model[int(number)][own_name] = tensor
+        of_model[int(place)][own_name] = tensor
     models = [built_model(metadata.configs[0], of_model[0], dtype, f"model 0 of {source}")]
     last = f"readout.{len(models[0].readout) - 1}.weight"
     for number, own in enumerate(of_model[1:], 1):

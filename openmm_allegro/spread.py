@@ -63,13 +63,14 @@ class Members:
         self.device = device or torch.device("cpu")
         self.is_mirrored = ensemble.centre is not None
         self.factors = ensemble.factors or Factors(1.0, 1.0)
-        first = next(iter(ensemble.members)) if ensemble.centre is None else ensemble.centre
+        apart = list(ensemble.members)
+        first = ensemble.centre or apart.pop(0)
         self.potential = Potential(first, skin).to(self.device)
         blocks = [self.potential.block]
         if ensemble.centre is None:
-            blocks += [Block(member.eval(), ensemble.dtype == torch.float32, False) for member in ensemble.members[1:]]
+            blocks += [Block(member.eval(), ensemble.dtype == torch.float32, False) for member in apart]
         else:
-            blocks += [_block_with_last_layer_of(member, self.potential.block) for member in ensemble.members[::2]]
+            blocks += [_block_with_last_layer_of(member, self.potential.block) for member in apart[::2]]
         self.blocks = [block.to(self.device).requires_grad_(False) for block in blocks]
 
     def answers(self, positions: Tensor, cell: Tensor, types: Tensor) -> MemberAnswers:

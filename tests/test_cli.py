@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning"),
 ]
-VERBS = ("train", "evaluate", "export", "simulate", "analyze", "bench", "info")
+VERBS = ("train", "evaluate", "export", "simulate", "analyze", "bench", "info", "ensemble", "calibrate", "select")
 
 
 @pytest.fixture(scope="module")
