@@ -7,14 +7,22 @@ if TYPE_CHECKING:
     from openmm_allegro.checkpoint import load_model as load_model
     from openmm_allegro.checkpoint import save_model as save_model
     from openmm_allegro.config import AllegroConfig as AllegroConfig
+    from openmm_allegro.ensemble import Ensemble as Ensemble
+    from openmm_allegro.ensemble_file import load_ensemble as load_ensemble
+    from openmm_allegro.ensemble_file import save_ensemble as save_ensemble
     from openmm_allegro.force import AllegroForce as AllegroForce
     from openmm_allegro.model import Allegro as Allegro
+    from openmm_allegro.uncertainty_reporter import UncertaintyReporter as UncertaintyReporter
 
 _HOME = {
     "Allegro": "model",
     "AllegroConfig": "config",
     "AllegroForce": "force",
+    "Ensemble": "ensemble",
+    "UncertaintyReporter": "uncertainty_reporter",
+    "load_ensemble": "ensemble_file",
     "load_model": "checkpoint",
+    "save_ensemble": "ensemble_file",
     "save_model": "checkpoint",
 }
 

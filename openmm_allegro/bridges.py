@@ -14,8 +14,8 @@ import openmm
 from numpy.typing import NDArray
 from openmm import unit
 
-from openmm_allegro.checkpoint import model_from_bytes, model_to_bytes
 from openmm_allegro.device import chosen_device
+from openmm_allegro.ensemble_file import from_bytes, to_bytes
 from openmm_allegro.export import ForceModule, script_module
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.potential import Potential
@@ -158,7 +158,7 @@ class PythonComputation:
             "parameter": self.parameter,
             "devices": [str(device) for device in self.devices],
         }
-        return _rebuild_computation, (model_to_bytes(potential.model), options)
+        return _rebuild_computation, (to_bytes(potential.model), options)
 
 
 def _rebuild_computation(model_bytes: bytes, options: dict) -> PythonComputation:
@@ -167,7 +167,7 @@ def _rebuild_computation(model_bytes: bytes, options: dict) -> PythonComputation
         device = chosen_device("auto")
         warnings.warn(f"this force was made for {options['devices']}; it is evaluated on {device}", stacklevel=2)
         devices = [device]
-    model = model_from_bytes(model_bytes)
+    model = from_bytes(model_bytes)
     kernels = options["kernels"] and triton_problem() is None
     potential = Potential(model, options["skin"], options["block_edges"], options["tabulate"], kernels)
     potential.max_bytes = options["max_bytes"]

@@ -3,12 +3,13 @@
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, TypeVar
 
 import safetensors.torch
 import torch
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
+from torch import Tensor
 
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
@@ -16,20 +17,30 @@ from openmm_allegro.model import Allegro
 FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
 MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".zip")
+ENSEMBLE_FORMAT: Final = "openmm-allegro ensemble"
 LONGEST_HEADER = 100_000_000
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class ModelMetadata(BaseModel):
+class FileMetadata(BaseModel):
+    """What every file of ours says of itself."""
+
+    format: str
+    format_version: int = Field(ge=1)
+    dtype: Literal["float32", "float64"]
+    units: dict[str, JsonValue]
+
+
+class ModelMetadata(FileMetadata):
     """What a model file says of itself."""
 
     format: Literal["openmm-allegro model"]
-    format_version: int = Field(ge=1)
     config: dict[str, JsonValue]
-    dtype: Literal["float32", "float64"]
-    units: dict[str, JsonValue]
     provenance: dict[str, JsonValue] = {}
+
+
+Metadata = TypeVar("Metadata", bound=FileMetadata)
 
 
 def save_model(model: Allegro, path: str | Path, provenance: dict[str, JsonValue] | None = None) -> None:
@@ -52,11 +63,16 @@ def load_model(path: str | Path, dtype: torch.dtype | None = None) -> Allegro:
 
 def read_metadata(path: str | Path) -> dict[str, JsonValue]:
     """What a model file says of itself: format_version, config, dtype, units, provenance."""
+    return parsed_metadata(read_header(path), str(path), ModelMetadata).model_dump()
+
+
+def read_header(path: str | Path) -> bytes:
+    """The beginning of a file, up to where its tensors begin."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no model file {path}")
     with Path(path).open("rb") as file:
         start = file.read(9)
-        return _metadata(start + file.read(_header_length(start, str(path))), str(path)).model_dump()
+        return start + file.read(_header_length(start, str(path)))
 
 
 def looks_like_model(path: str | Path) -> bool:
@@ -86,17 +102,28 @@ def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = Non
 
 def model_from_bytes(content: bytes, dtype: torch.dtype | None = None, source: str = "the model") -> Allegro:
     """The model in the content of a model file; `source` names it in errors."""
-    metadata = _metadata(content, source)
+    metadata = parsed_metadata(content, source, ModelMetadata)
+    return built_model(metadata.config, tensors_in(content, source), dtype or DTYPES[metadata.dtype], source)
+
+
+def tensors_in(content: bytes, source: str) -> dict[str, Tensor]:
+    """The tensors of a file by name."""
     try:
-        config = AllegroConfig.model_validate(metadata.config)
-        model = Allegro(config, dtype or DTYPES[metadata.dtype])
-        model.load_state_dict(safetensors.torch.load(content))
+        return safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{source} is not complete ({error}); it may be truncated, copy it again") from error
+
+
+def built_model(options: dict[str, JsonValue], tensors: dict[str, Tensor], dtype: torch.dtype, source: str) -> Allegro:
+    """A model from its configuration and its weights; `source` names the file in errors."""
+    try:
+        config = AllegroConfig.model_validate(options)
+        model = Allegro(config, dtype)
+        model.load_state_dict(tensors)
     except ValidationError as error:
         raise ValueError(
             f"{source} has a configuration that does not fit this version: {_first_problem(error)}"
         ) from error
-    except SafetensorError as error:
-        raise ValueError(f"{source} is not complete ({error}); it may be truncated, copy it again") from error
     except RuntimeError as error:
         raise ValueError(f"{source} has weights that do not fit its own configuration; it is damaged") from error
     for name, tensor in model.state_dict().items():
@@ -129,17 +156,19 @@ def _header_length(start: bytes, source: str) -> int:
     raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
 
 
-def _metadata(content: bytes, source: str) -> ModelMetadata:
-    """The metadata in the content of a model file, checked."""
-    header = content[8 : 8 + _header_length(content[:9], source)]
+def is_ensemble(path: str | Path) -> bool:
+    """Whether a file of ours holds an ensemble and not one model."""
+    return parsed_metadata(read_header(path), str(path), FileMetadata).format == ENSEMBLE_FORMAT
+
+
+def parsed_metadata(content: bytes, source: str, metadata_class: type[Metadata]) -> Metadata:
+    """The metadata in the content of a file, checked."""
+    text = _metadata_text(content, source)
     try:
-        text = json.loads(header).get("__metadata__", {}).get(METADATA_KEY)
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{source} is truncated or damaged: its header cannot be read; copy it again") from error
-    if text is None:
-        raise ValueError(f"{source} is a safetensors file of another program, not a model of openmm-allegro")
-    try:
-        metadata = ModelMetadata.model_validate_json(text)
+        found = FileMetadata.model_validate_json(text).format
+        if found == ENSEMBLE_FORMAT and metadata_class is ModelMetadata:
+            raise ValueError(f"{source} is an ensemble, where one model is expected; give one that it was made of")
+        metadata = metadata_class.model_validate_json(text)
     except ValidationError as error:
         raise ValueError(f"{source} has damaged metadata: {_first_problem(error)}; copy it again") from error
     if metadata.format_version > FORMAT_VERSION:
@@ -150,6 +179,17 @@ def _metadata(content: bytes, source: str) -> ModelMetadata:
     if metadata.units != UNITS:
         raise ValueError(f"{source} states the units {metadata.units}, but this version reads {UNITS}")
     return metadata
+
+
+def _metadata_text(content: bytes, source: str) -> str:
+    header = content[8 : 8 + _header_length(content[:9], source)]
+    try:
+        text = json.loads(header).get("__metadata__", {}).get(METADATA_KEY)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{source} is truncated or damaged: its header cannot be read; copy it again") from error
+    if text is None:
+        raise ValueError(f"{source} is a safetensors file of another program, not a model of openmm-allegro")
+    return text
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -6,17 +6,16 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from pydantic import BaseModel
 
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
+from openmm_allegro.cli_ensemble import calibrate, ensemble, select
+from openmm_allegro.cli_options import AsJson, Device, EnergyKey, ForcesKey, StressKey, Units, VirialKey, label_options
 from openmm_allegro.simulate_config import SimulateConfig
-
-if TYPE_CHECKING:
-    from openmm_allegro.training.config import LabelOptions
 
 app = typer.Typer(
     name="openmm-allegro",
@@ -26,12 +25,6 @@ app = typer.Typer(
     help="Allegro interatomic potentials for OpenMM: train on quantum-mechanical data, run dynamics, analyse.",
     epilog="`openmm-allegro VERB --help` explains a verb and shows an example.",
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
-EnergyKey = Annotated[str | None, typer.Option(help="What the file calls the energy.")]
-ForcesKey = Annotated[str | None, typer.Option(help="What the file calls the forces.")]
-StressKey = Annotated[str | None, typer.Option(help="What the file calls the stress.")]
-VirialKey = Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")]
-Units = Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol, kJ/mol or Hartree.")]
 
 
 def entry_point() -> None:
@@ -138,7 +131,7 @@ def evaluate(
     batch_atoms: Annotated[
         int, typer.Option(help="Most atoms evaluated at once, of more than one frame.", min=1)
     ] = 4000,
-    device: Annotated[str, typer.Option(help="Where the model runs: auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
@@ -148,28 +141,38 @@ def evaluate(
 ) -> None:
     """Errors of a model over labelled frames: overall, by element and group, their percentiles, the worst frames.
 
+    Of an ensemble also what its spreads are worth.
+
     \b
     Examples:
       openmm-allegro evaluate water/best.safetensors test.extxyz
       openmm-allegro evaluate best.safetensors a.xyz b.xyz --group-by config_type --shift elements --output errors
     """  # noqa: D301
-    labels = (energy_key, forces_key, stress_key, virial_key, units)
     with answering(as_json) as answer:
+        from openmm_allegro.checkpoint import is_ensemble
+        from openmm_allegro.training.ensembles import evaluate_ensemble_files
         from openmm_allegro.training.evaluation import evaluate_files
 
-        answer(
-            evaluate_files(
-                model,
-                data,
-                options=_label_options(*labels),
-                batch_size=batch_size,
-                batch_atoms=batch_atoms,
-                device=device,
-                group_by=group_by,
-                shift=shift,
-                output=output,
-            ).as_dict()
+        labels = label_options(energy_key, forces_key, stress_key, virial_key, units)
+        if is_ensemble(model):
+            answer(
+                evaluate_ensemble_files(
+                    model, data, options=labels, device=device, group_by=group_by, shift=shift, output=output
+                )
+            )
+            return
+        evaluation = evaluate_files(
+            model,
+            data,
+            options=labels,
+            batch_size=batch_size,
+            batch_atoms=batch_atoms,
+            device=device,
+            group_by=group_by,
+            shift=shift,
+            output=output,
         )
+        answer(evaluation.as_dict())
 
 
 @app.command()
@@ -311,29 +314,22 @@ def info(
       openmm-allegro info water/best.safetensors
       openmm-allegro info train.extxyz --picture train.png --output statistics.json
     """  # noqa: D301
-    labels = (energy_key, forces_key, stress_key, virial_key, units)
     with answering(as_json) as answer:
-        from openmm_allegro.checkpoint import looks_like_model, read_metadata
+        from openmm_allegro.checkpoint import looks_like_model
 
         if len(path) == 1 and looks_like_model(path[0]):
-            answer(read_metadata(path[0]))
+            from openmm_allegro.ensemble_file import describe
+
+            answer(describe(path[0]))
             return
         from openmm_allegro.training.hygiene import inspect_files
 
-        answer(
-            inspect_files(path, options=_label_options(*labels), r_max=r_max, output=output, picture=picture).as_dict()
-        )
+        labels = label_options(energy_key, forces_key, stress_key, virial_key, units)
+        answer(inspect_files(path, options=labels, r_max=r_max, output=output, picture=picture).as_dict())
 
 
-def _label_options(
-    energy_key: str | None, forces_key: str | None, stress_key: str | None, virial_key: str | None, units: str | None
-) -> "LabelOptions":
-    from openmm_allegro.options import checked
-    from openmm_allegro.training.config import LabelOptions
-
-    keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key, "virial_key": virial_key}
-    given = {**keys, "units": units}
-    return checked({name: value for name, value in given.items() if value is not None}, LabelOptions)
+for verb in (ensemble, calibrate, select):
+    app.command()(verb)
 
 
 def _sentence(error: Exception) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from openmm_allegro import units
-from openmm_allegro.checkpoint import DTYPES, load_model
+from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.export import ForceModule, export_torchscript
 from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.potential import Potential
@@ -24,7 +25,7 @@ def export_file(
     The file holds the types in the order of the structure's atoms. Returns what was written, for a reader.
     """
     topology = read_structure(structure_path).topology
-    model = load_model(model_path, DTYPES[PRECISIONS[precision]])
+    model = load_for_dynamics(model_path, DTYPES[PRECISIONS[precision]])
     types = atom_types(model.config.type_names, topology)
     periodic = topology.getPeriodicBoxVectors() is not None
     potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM)

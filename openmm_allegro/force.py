@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
-from openmm_allegro.checkpoint import DTYPES, load_model
+from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.device import chosen_devices
+from openmm_allegro.ensemble import Ensemble
+from openmm_allegro.ensemble_file import dynamics_model, load_for_dynamics
 from openmm_allegro.export import ForceModule
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.model import Allegro
@@ -28,7 +30,7 @@ MEMORY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
-    model: Allegro | str | Path,
+    model: Allegro | Ensemble | str | Path,
     topology: app.Topology | None,
     *,
     atoms: Sequence[int] | None = None,
@@ -51,7 +53,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     Parameters
     ----------
     model
-        A model, or the path of a `.safetensors` file written by `openmm-allegro train`.
+        A model, or the path of a `.safetensors` file written by `openmm-allegro train`; or an ensemble, written by
+        `openmm-allegro ensemble`, of which the mean acts.
     topology
         Gives the elements and says whether the system is periodic; None needs `types` or `atomic_numbers`.
     atoms
@@ -98,8 +101,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
     dtype = DTYPES[PRECISIONS[precision]]
-    model = load_model(model, dtype) if isinstance(model, str | Path) else _in_precision(model, dtype)
-    indices = _check_atoms(atoms, topology)
+    model = load_for_dynamics(model, dtype) if isinstance(model, str | Path) else dynamics_model(model, dtype)
+    indices = checked_atoms(atoms, topology)
     type_indices = atom_types(model.config.type_names, topology, indices, types, atomic_numbers)
     periodic = _check_periodic(periodic, topology)
     if system is not None:
@@ -135,14 +138,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     return force
 
 
-def _in_precision(model: Allegro, dtype: torch.dtype) -> Allegro:
-    """A copy of the model with weights of the given dtype; the user's own is left as it is."""
-    copy = Allegro(model.config, dtype)
-    copy.load_state_dict(model.state_dict())
-    return copy
-
-
-def _check_atoms(atoms: Sequence[int] | None, topology: app.Topology | None) -> list[int] | None:
+def checked_atoms(atoms: Sequence[int] | None, topology: app.Topology | None) -> list[int] | None:
     """The subset as a list, every index valid and named once."""
     if atoms is None:
         return None

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.folded import FoldedAllegro
+from openmm_allegro.folded_ensemble import FoldedEnsemble, folded
 from openmm_allegro.model import Allegro
 from openmm_allegro.neighbors import NeighborPairs, Neighbors, pad_rows
 
@@ -27,7 +29,7 @@ class Potential(torch.nn.Module):
 
     def __init__(
         self,
-        model: Allegro,
+        model: Allegro | Ensemble,
         skin: float = 1.0,
         block_edges: int | None = None,
         tabulate: bool | None = None,
@@ -38,7 +40,7 @@ class Potential(torch.nn.Module):
         Parameters
         ----------
         model
-            It is left in evaluation mode with frozen weights.
+            It is left in evaluation mode with frozen weights. The members of an ensemble are averaged.
         skin
             How far beyond the cutoff the neighbour list reaches [Å].
         block_edges
@@ -176,9 +178,9 @@ class Total(NamedTuple):
 class Block(torch.nn.Module):
     """Some centre atoms evaluated together."""
 
-    def __init__(self, model: Allegro, tabulate: bool, kernels: bool) -> None:
+    def __init__(self, model: Allegro | Ensemble, tabulate: bool, kernels: bool) -> None:
         super().__init__()
-        self.folded = FoldedAllegro(model, tabulate, kernels)
+        self.folded = folded(model, tabulate, kernels)
         self.dtype = model.dtype
         self.padding_length = 2.0 * model.config.r_max
 
@@ -229,8 +231,11 @@ class Memory(NamedTuple):
     """Atoms hold their operators beside their edges: as much as this many edges."""
 
 
-def memory_of(folded: FoldedAllegro) -> Memory:
+def memory_of(folded: FoldedAllegro | FoldedEnsemble) -> Memory:
     """Count the arrays of an evaluation that live at the same time, and what the search for its pairs holds."""
+    if isinstance(folded, FoldedEnsemble):
+        of_members = [memory_of(member) for member in folded.members]  # one after another
+        return Memory(max(each.edge_bytes for each in of_members), max(each.atom_edges for each in of_members))
     n_weights, n_channels = folded.n_weights, folded.n_channels
     edge = 600 + 3 * folded.n_features  # pairs and geometry; features, their slopes and gradient
     atom = 0

@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from openmm_allegro import restart
-from openmm_allegro.checkpoint import write_whole
+from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.simulate_config import Ensemble, SimulateConfig, check_resumable, load_config
+from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_system import build_simulation
 from openmm_allegro.structure import read_structure, write_structure
+from openmm_allegro.uncertainty_reporter import SpreadExceeded
 
 CONFIG = "simulation.toml"
 INPUTS = "inputs.json"
@@ -75,6 +77,11 @@ def simulate(
     structure = read_structure(config.structure, config.replicate)
     if config.pressure_bar is not None and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
+    if config.uncertainty_every is not None and not is_ensemble(config.model):
+        raise ValueError(
+            f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "
+            "ensemble`"
+        )
     simulation = build_simulation(config, structure, last_step)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +92,7 @@ def simulate(
         else:
             restart.load_checkpoint(simulation, folder)
         n_frames = restart.cut_back(trajectory, folder / restart.LOG, simulation.currentStep, config.report_every)
-        _add_reporters(simulation, config, folder, trajectory, append=n_frames > 0)
+        add_reporters(simulation, config, folder, trajectory, append=n_frames > 0)
         first_step, started = simulation.currentStep, time.perf_counter()
         _run(simulation, config, folder, progress)
         seconds = time.perf_counter() - started
@@ -126,7 +133,16 @@ def _digests(config: SimulateConfig) -> dict[str, str]:
 
 
 def _check_empty(folder: Path) -> None:
-    names = ("trajectory.dcd", "trajectory.xtc", restart.LOG, restart.CHECKPOINT, restart.STATE, CONFIG, SYSTEM)
+    names = (
+        "trajectory.dcd",
+        "trajectory.xtc",
+        restart.LOG,
+        restart.CHECKPOINT,
+        restart.STATE,
+        CONFIG,
+        SYSTEM,
+        UNCERTAINTY,
+    )
     for name in names:
         if (folder / name).exists():
             raise FileExistsError(
@@ -165,34 +181,6 @@ def _start(simulation: app.Simulation, config: SimulateConfig, folder: Path) -> 
     simulation.context.setVelocitiesToTemperature(config.temperature_k * unit.kelvin, config.seed)
     write_structure(folder, "start", simulation.topology, simulation.context.getState(positions=True))
     restart.save_checkpoint(simulation, folder, [])
-
-
-def _add_reporters(
-    simulation: app.Simulation, config: SimulateConfig, folder: Path, trajectory: Path, append: bool
-) -> None:
-    periodic = simulation.topology.getPeriodicBoxVectors() is not None
-    real_mass = sum((atom.element.mass for atom in simulation.topology.atoms()), 0 * unit.dalton)
-    table = app.StateDataReporter(
-        str(folder / restart.LOG),
-        config.report_every,
-        step=True,
-        time=True,
-        potentialEnergy=True,
-        kineticEnergy=True,
-        totalEnergy=True,
-        temperature=True,
-        volume=periodic,
-        density=periodic,
-        speed=True,
-        systemMass=real_mass,
-        append=append,
-    )
-    # Not wrapped: each atom is a molecule of its own here, and wrapping would tear real ones apart.
-    writer = app.DCDReporter if config.trajectory_format == "dcd" else restart.XTCReporter
-    frames = writer(str(trajectory), config.report_every, append=append, enforcePeriodicBox=False)
-    reported = [trajectory, folder / restart.LOG]
-    checkpoints = restart.CheckpointReporter(folder, config.checkpoint_every, reported)
-    simulation.reporters.extend([frames, table, checkpoints])
 
 
 def _run(simulation: app.Simulation, config: SimulateConfig, folder: Path, progress: bool) -> None:
@@ -270,6 +258,11 @@ def _told_in_words(simulation: app.Simulation, config: SimulateConfig, folder: P
     """Say where an unstable run or a full disk leaves the user."""
     try:
         yield
+    except SpreadExceeded as error:
+        raise SpreadExceeded(
+            f"{error}; {_last_good(folder)}, and `--resume` goes on from there with another `uncertainty_threshold` or "
+            "`uncertainty_action`"
+        ) from error
     except (openmm.OpenMMException, ValueError, FloatingPointError) as error:
         reason = str(error).strip().splitlines()[-1].split(".  For")[0]  # TorchScript ends with the sentence itself
         blew_up = re.search(r"NaN|infinite|not a finite number|are on one spot", reason) is not None

@@ -57,6 +57,13 @@ class SimulateConfig(BaseModel):
     trajectory_format: Literal["dcd", "xtc"] = "dcd"
     """`dcd` is exact to float32, `xtc` to 0.01 Å and a third of the size."""
 
+    uncertainty_every: int | None = Field(default=None, gt=0)
+    """Steps between lines of `uncertainty.csv`; `model` must be an ensemble. Not given: none are written."""
+    uncertainty_threshold: float | None = Field(default=None, gt=0)
+    """Largest spread of the force on an atom [meV/Å]; frames beyond it are kept in `uncertain.extxyz`."""
+    uncertainty_action: Literal["save", "stop"] = "save"
+    """What happens beyond it: `save` goes on, `stop` ends the run."""
+
     platform: Literal["auto", "Reference", "CPU", "OpenCL", "CUDA", "HIP"] = "auto"
     """OpenMM's platform; `auto` takes the fastest."""
     precision: Literal["single", "double"] = "single"
@@ -74,6 +81,10 @@ class SimulateConfig(BaseModel):
             raise ValueError(f"`duration_ps` is {self.duration_ps}, shorter than one step of {self.timestep_fs} fs")
         if min(self.replicate) < 1:
             raise ValueError(f"`replicate` is {list(self.replicate)}; each number must be at least 1")
+        if self.uncertainty_threshold is not None and self.uncertainty_every is None:
+            raise ValueError("`uncertainty_threshold` needs `uncertainty_every`, the steps between looks at the spread")
+        if self.uncertainty_action == "stop" and self.uncertainty_threshold is None:
+            raise ValueError("`uncertainty_action` is stop, but there is no `uncertainty_threshold` to stop at; set it")
         if self.pressure_bar is not None and self.friction_per_ps == 0:
             raise ValueError("`pressure_bar` needs a thermostat; set `friction_per_ps` above 0")
         return self
@@ -116,7 +127,16 @@ def load_config(path: Path | str | None, flags: Mapping[str, object]) -> Simulat
     return options.checked(table | given, SimulateConfig)
 
 
-MAY_CHANGE = {"steps", "duration_ps", "checkpoint_every", "platform", "bridge", "device"}
+MAY_CHANGE = {
+    "steps",
+    "duration_ps",
+    "checkpoint_every",
+    "uncertainty_threshold",
+    "uncertainty_action",
+    "platform",
+    "bridge",
+    "device",
+}
 
 
 def check_resumable(old: SimulateConfig, new: SimulateConfig, folder: Path) -> None:

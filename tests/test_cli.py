@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning"),
 ]
-VERBS = ("train", "evaluate", "export", "simulate", "analyze", "bench", "info")
+VERBS = ("train", "evaluate", "export", "simulate", "analyze", "bench", "info", "ensemble", "calibrate", "select")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_every_verb_shows_an_example_and_its_defaults(capfd, verb):
     shown = capfd.readouterr().out
     assert f"openmm-allegro {verb} " in shown.split("Example")[1]
     if verb != "info":
-        assert "[default: " in shown
+        assert "[default: " in " ".join(shown.split())
 
 
 def test_without_words_the_help_is_shown(capfd):

@@ -84,16 +84,23 @@ def evaluate_files(
     output: folder for errors.csv and pictures.
     """
     place = chosen_device(device)
-    paths = [Path(path) for path in data]
-    of_files = [read_frames(path, options) for path in paths]
-    frames = [frame for of_file in of_files for frame in of_file]
-    names = [path.name for path, of_file in zip(paths, of_files, strict=True) for _ in of_file]
-    groups = group_names(frames, group_by, names)
+    frames, groups = read_groups(data, options, group_by)
     predictor = (model if isinstance(model, Allegro) else load_model(model)).to(place)
     predictions = predict_frames(
         predictor, frames, batch_size, batch_atoms, lambda batches: counted(batches, "evaluating")
     )
     return compare(frames, predictions, groups, shift, output)
+
+
+def read_groups(
+    data: Sequence[Path | str], options: LabelOptions | None, group_by: str | None
+) -> tuple[list[Frame], list[str] | None]:
+    """The frames of some files, and the group of each; None without grouping."""
+    paths = [Path(path) for path in data]
+    of_files = [read_frames(path, options) for path in paths]
+    frames = [frame for of_file in of_files for frame in of_file]
+    names = [path.name for path, of_file in zip(paths, of_files, strict=True) for _ in of_file]
+    return frames, group_names(frames, group_by, names)
 
 
 def compare(

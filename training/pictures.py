@@ -88,6 +88,7 @@ def _parity(axes: Axes, values: Array, name: str, unit: str) -> None:
 
 
 def tidy(axes: Axes) -> None:
+    """Fewer lines around a plot, a faint grid behind it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, which="major", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)

@@ -1,0 +1,161 @@
+"""How well an ensemble's spread foretells its errors, and the factors that make it a standard deviation.
+
+Symbols used in this file
+    f  frames        n  atoms of all frames
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from scipy.special import erfinv
+from scipy.stats import spearmanr
+
+from openmm_allegro.ensemble import Ensemble, Factors
+from openmm_allegro.spread import Members, Spread
+from openmm_allegro.training.frames import Array, Frame, check_elements
+from openmm_allegro.units import EV_TO_MEV
+
+CONFIDENCE = np.arange(1, 20) / 20
+"""Probabilities at which the coverage of the intervals is looked at."""
+
+
+class Comparison(NamedTuple):
+    """Errors and spreads of the same quantities."""
+
+    energy_errors: Array
+    """Of each frame that has an energy, (f,) [eV]."""
+    energy_spreads: Array
+    """(f,) [eV]."""
+    energy_atoms: Array
+    """Atoms of those frames, (f,)."""
+    force_errors: Array
+    """Of each atom that has a force, (n, 3) [eV/Å]."""
+    force_spreads: Array
+    """(n,) [eV/Å]."""
+
+
+@dataclass(frozen=True)
+class UncertaintyTable:
+    """What spreads are worth: a spread equals the root mean square error where it is right.
+
+    Of the energies per atom, and of components of the forces. None where frames lack the label.
+    """
+
+    n_members: int
+    n_frames: int
+    is_calibrated: bool
+    energy_per_atom_rmse_mev: float | None
+    energy_per_atom_spread_mev: float | None
+    """Root mean square of the spreads."""
+    energy_spearman: float | None
+    """Rank correlation of the frames' spreads and absolute errors, per atom."""
+    energy_calibration_error: float | None
+    """Mean distance of coverage and confidence over `CONFIDENCE`; 0 is perfect."""
+    forces_rmse_mev_per_angstrom: float | None
+    forces_spread_mev_per_angstrom: float | None
+    forces_spearman: float | None
+    """Rank correlation of the atoms' spreads and root mean square errors."""
+    forces_calibration_error: float | None
+
+    def as_dict(self) -> dict[str, int | bool | float | None]:
+        """The figures under their names, for JSON."""
+        return asdict(self)
+
+
+def spreads_of_frames(ensemble: Ensemble, frames: Sequence[Frame], device: torch.device | None = None) -> list[Spread]:
+    """Mean and spread of the members for each frame."""
+    names = ensemble.config.type_names
+    check_elements(frames, names)
+    members = Members(ensemble, device)
+    console = Console(stderr=True)
+    spreads = []
+    for frame in track(frames, "members", console=console, disable=not console.is_terminal):
+        types = torch.tensor([names.index(symbol) for symbol in frame.symbols])
+        spreads.append(members.spread(torch.tensor(frame.positions), torch.tensor(frame.cell), types))
+    return spreads
+
+
+def compare(frames: Sequence[Frame], spreads: Sequence[Spread]) -> Comparison:
+    """Errors beside spreads, where there are labels; of frames of one atom nothing is learnt: they are left out."""
+    pairs = [pair for pair in zip(frames, spreads, strict=True) if len(pair[0].numbers) > 1]
+    with_energy = [(frame, spread, frame.energy) for frame, spread in pairs if frame.energy is not None]
+    with_forces = [(spread, frame.forces) for frame, spread in pairs if frame.forces is not None]
+    return Comparison(
+        energy_errors=np.array([spread.energy - energy for _, spread, energy in with_energy]),
+        energy_spreads=np.array([spread.energy_spread for _, spread, _ in with_energy]),
+        energy_atoms=np.array([len(frame.numbers) for frame, _, _ in with_energy], float),
+        force_errors=np.concatenate([np.zeros((0, 3)), *(spread.forces.numpy() - own for spread, own in with_forces)]),
+        force_spreads=np.concatenate([np.zeros(0), *(spread.force_spread.numpy() for spread, _ in with_forces)]),
+    )
+
+
+def likeliest_factor(errors: Array, spreads: Array) -> float:
+    """The factor a that maximises the Gaussian likelihood of errors with standard deviations a·spread.
+
+    The logarithm of the likelihood, -sum log(a·s) - sum e²/(2 a² s²), is largest where a² is the mean of e²/s².
+    errors, spreads: of the same shape.
+    """
+    return float(np.sqrt(np.mean(np.square(errors / spreads))))
+
+
+def likeliest_factors(found: Comparison) -> Factors:
+    """`likeliest_factor` of the energies and of the forces. found: with the spreads of an uncalibrated ensemble."""
+    for what, errors, spreads in (
+        ("energies", found.energy_errors, found.energy_spreads),
+        ("forces", found.force_errors, found.force_spreads),
+    ):
+        if len(errors) == 0:
+            raise ValueError(
+                f"the validation frames have no {what} to calibrate with; name them with the label options"
+            )
+        if not (spreads > 0).all():
+            raise ValueError(f"the members agree exactly on some of the {what}; they are copies of each other")
+    return Factors(
+        energy=likeliest_factor(found.energy_errors, found.energy_spreads),
+        forces=likeliest_factor(found.force_errors, found.force_spreads[:, None]),
+    )
+
+
+def coverage(errors: Array, spreads: Array) -> Array:
+    """Share of the errors within the central Gaussian interval of each probability in `CONFIDENCE`."""
+    widths = np.sqrt(2) * erfinv(CONFIDENCE)  # in standard deviations
+    return np.array([np.mean(np.abs(errors) <= width * spreads) for width in widths])
+
+
+def uncertainty_table(
+    ensemble: Ensemble, frames: Sequence[Frame], spreads: Sequence[Spread] | None = None
+) -> UncertaintyTable:
+    """What the spreads of an ensemble are worth on labelled frames. spreads: of these, where they are known."""
+    found = compare(frames, spreads_of_frames(ensemble, frames) if spreads is None else spreads)
+    per_atom = found.energy_errors / found.energy_atoms, found.energy_spreads / found.energy_atoms
+    of_atoms = np.sqrt(np.square(found.force_errors).mean(1)), found.force_spreads
+    return UncertaintyTable(
+        n_members=len(ensemble.members),
+        n_frames=len(frames),
+        is_calibrated=ensemble.factors is not None,
+        energy_per_atom_rmse_mev=_rms_mev(per_atom[0]),
+        energy_per_atom_spread_mev=_rms_mev(per_atom[1]),
+        energy_spearman=_rank_correlation(np.abs(per_atom[0]), per_atom[1]),
+        energy_calibration_error=_calibration_error(found.energy_errors, found.energy_spreads),
+        forces_rmse_mev_per_angstrom=_rms_mev(of_atoms[0]),
+        forces_spread_mev_per_angstrom=_rms_mev(of_atoms[1]),
+        forces_spearman=_rank_correlation(*of_atoms),
+        forces_calibration_error=_calibration_error(found.force_errors, found.force_spreads[:, None]),
+    )
+
+
+def _rms_mev(values: Array) -> float | None:
+    return float(np.sqrt(np.square(values).mean())) * EV_TO_MEV if len(values) else None
+
+
+def _rank_correlation(errors: Array, spreads: Array) -> float | None:
+    return float(spearmanr(errors, spreads).statistic) if len(errors) > 2 else None
+
+
+def _calibration_error(errors: Array, spreads: Array) -> float | None:
+    return float(np.abs(coverage(errors, spreads) - CONFIDENCE).mean()) if len(errors) else None
