@@ -125,7 +125,9 @@ def evaluate(
     forces_key: Annotated[str | None, typer.Option(help="What the file calls the forces.")] = None,
     stress_key: Annotated[str | None, typer.Option(help="What the file calls the stress.")] = None,
     virial_key: Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")] = None,
-    units: Annotated[str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol or kJ/mol.")] = None,
+    units: Annotated[
+        str | None, typer.Option(help="Unit of the file's energies: eV, kcal/mol, kJ/mol or Hartree.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Errors of a model over labelled frames.
