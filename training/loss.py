@@ -48,13 +48,12 @@ def weighted_loss(prediction: Prediction, batch: Batch, options: LossOptions, pr
         energy = mean_error(prediction.energy / size, batch.energy / size, _threshold(options, options.huber_energy))
         total = total + weights.energy * energy.to(total.dtype)
     if weights.forces > 0:
-        threshold = _threshold(options, options.huber_forces)
-        if options.kind == "stratified_huber":
-            threshold = strata_thresholds(batch.forces, options)
+        constant = _threshold(options, options.huber_forces)
+        threshold = strata_thresholds(batch.forces, options) if options.kind == "stratified_huber" else constant
         total = total + weights.forces * mean_error(prediction.forces, batch.forces, threshold)
     if weights.stress > 0 and prediction.stress is not None:
-        threshold = _threshold(options, options.huber_stress)
-        total = total + weights.stress * mean_error(prediction.stress, batch.stress, threshold)
+        constant = _threshold(options, options.huber_stress)
+        total = total + weights.stress * mean_error(prediction.stress, batch.stress, constant)
     return total
 
 

@@ -105,7 +105,7 @@ def _one_after_the_other(arrays: dict[str, Array], path: Path) -> tuple[dict[str
     atoms = numbers.shape if padded else (len(positions), numbers.size)
     _check_shapes(arrays | {"atomic numbers": np.broadcast_to(numbers, atoms)}, path, atoms, atoms[0])
     real = numbers > 0 if padded else np.ones(atoms, dtype=bool)
-    joined = {name: arrays[name][real] for name in ("positions", "forces") if name in arrays}
+    joined: dict[str, Array] = {name: arrays[name][real] for name in ("positions", "forces") if name in arrays}
     joined["atomic numbers"] = np.broadcast_to(numbers, atoms)[real]
     return joined | {"energies": arrays["energies"]}, real.sum(1)
 

@@ -131,7 +131,7 @@ class SharpnessAware:
     The gradient of a step is taken where the loss is highest within a distance, to first order: at w + ρ g/|g|.
     """
 
-    def __init__(self, weights: Sequence[Tensor], rho: float) -> None:
+    def __init__(self, weights: list[Tensor], rho: float) -> None:
         """rho: distance over all weights together."""
         self.weights = weights
         self.rho = rho
@@ -142,7 +142,8 @@ class SharpnessAware:
         """Move the weights uphill, in place."""
         self.kept = [weight.clone() for weight in self.weights]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm().clamp(min=1e-30)
-        torch._foreach_add_(self.weights, torch._foreach_mul(gradients, self.rho / norm))
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight += gradient * (self.rho / norm)
 
     @torch.no_grad()
     def descend(self) -> None:

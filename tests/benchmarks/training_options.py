@@ -28,6 +28,7 @@ CHANGES: dict[str, dict[str, dict]] = {
     "swa": {"optimizer": {"average": "swa", "final_lr_fraction": 0.1}},
     "sam": {"optimizer": {"sam_rho": 0.05}},
     "huber": {"loss": {"kind": "huber"}},
+    "muon-huber": {"optimizer": {"name": "muon", "lr": 0.05}, "loss": {"kind": "huber"}},
     "forces-10": {"loss": {"forces": 10.0}},
     "energy-ramp": {"loss": {"energy_end": 100.0}},
     "energy-switch": {"loss": {"energy_end": 100.0, "ramp": [0.75, 0.75]}},
