@@ -21,6 +21,9 @@ from lightning.pytorch.callbacks import Callback
 
 from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.bench_machine import machine, versions
+from openmm_allegro.bench_peers import nequip_options
+from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.config import AllegroConfig
 from openmm_allegro.device import chosen_device
 from openmm_allegro.options import checked
 from openmm_allegro.training.config import TrainingConfig
@@ -118,8 +121,17 @@ def _labelled_atoms(frame: Frame) -> ase.Atoms:
 
 def _own_seconds(config: BenchConfig, folder: Path) -> list[float]:
     """Seconds of each counted step of our own training."""
-    table = {
-        "data": {"train": folder.parent / "frames.xyz", "n_validation": 1, "seed": config.seed},
+    clock_folder = folder.with_name(folder.name + "-clock")
+    clock_folder.mkdir()
+    options = checked(own_table(config, folder.parent / "frames.xyz"), TrainingConfig)
+    train(options, folder, pictures=False, callbacks=[StepClock(str(clock_folder))])
+    return json.loads((clock_folder / SECONDS_FILE).read_text())[config.warmup - 1 :]
+
+
+def own_table(config: BenchConfig, data: Path) -> dict[str, object]:
+    """Our own configuration for the model, batch and steps asked for."""
+    return {
+        "data": {"train": data, "n_validation": 1, "seed": config.seed},
         "model": {
             "r_max": config.cutoff,
             "l_max": config.l_max,
@@ -135,10 +147,6 @@ def _own_seconds(config: BenchConfig, folder: Path) -> list[float]:
             "precision": "float64" if config.precision == "double" else "float32",
         },
     }
-    clock_folder = folder.with_name(folder.name + "-clock")
-    clock_folder.mkdir()
-    train(checked(table, TrainingConfig), folder, pictures=False, callbacks=[StepClock(str(clock_folder))])
-    return json.loads((clock_folder / SECONDS_FILE).read_text())[config.warmup - 1 :]
 
 
 def _peer_seconds(config: BenchConfig, frames: Sequence[Frame], folder: Path) -> list[float]:
@@ -157,6 +165,9 @@ def _peer_seconds(config: BenchConfig, frames: Sequence[Frame], folder: Path) ->
 
 def nequip_table(config: BenchConfig, symbols: Sequence[str], n_frames: int, folder: Path) -> dict[str, object]:
     """The configuration of `nequip-train` for the same model, batch and frames."""
+    options = checked(own_table(config, folder / "frames.xyz"), TrainingConfig)
+    own_options = {"type_names": list(symbols), "avg_num_neighbors": 1.0, **options.model}
+    model = nequip_options(checked(own_options, AllegroConfig), DTYPES[options.run.precision])
     epochs = -(-(config.warmup + config.steps) * config.batch_size // (n_frames - 1))
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": config.batch_size}
     return {
@@ -202,34 +213,8 @@ def nequip_table(config: BenchConfig, symbols: Sequence[str], n_frames: int, fol
                 "coeffs": {"per_atom_energy_mae": 1.0, "forces_mae": 1.0},
             },
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.002},
-            "model": {
-                "_target_": "allegro.model.AllegroModel",
-                "seed": config.seed,
-                "model_dtype": "float64" if config.precision == "double" else "float32",
-                "type_names": list(symbols),
-                "r_max": config.cutoff,
-                "radial_chemical_embed": {
-                    "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
-                    "num_bessels": 8,
-                    "bessel_trainable": False,
-                    "polynomial_cutoff_p": 6,
-                },
-                "radial_chemical_embed_dim": config.scalars,
-                "scalar_embed_mlp_hidden_layers_depth": 1,
-                "scalar_embed_mlp_hidden_layers_width": 64,
-                "scalar_embed_mlp_nonlinearity": "silu",
-                "l_max": config.l_max,
-                "num_layers": config.layers,
-                "num_scalar_features": config.scalars,
-                "num_tensor_features": config.channels,
-                "allegro_mlp_hidden_layers_depth": 1,
-                "allegro_mlp_hidden_layers_width": 64,
-                "allegro_mlp_nonlinearity": "silu",
-                "parity": True,
-                "tp_path_channel_coupling": True,
-                "readout_mlp_hidden_layers_depth": 1,
-                "readout_mlp_hidden_layers_width": 32,
-                "readout_mlp_nonlinearity": "silu",
+            "model": model
+            | {
                 "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
                 "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
                 "per_type_energy_scales": "${training_data_stats:forces_rms}",
