@@ -43,9 +43,11 @@ class Keeper(Callback):
         """Moment of `time.monotonic` before which only validations write the resume file."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Time counts from here."""
+        """Time counts from here, and whatever stops the run from now on, it can be resumed."""
         assert isinstance(pl_module, TrainingModule)
         pl_module.clock.start()
+        if pl_module.steps == 0:
+            self.save_resume_file(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Validate, save the models, and at the end of a whole epoch the state to resume from."""
