@@ -68,6 +68,10 @@ class FrameDataset:
         """The frames with these numbers as one batch."""
         return join([self.items[i] for i in indices], self.padding_length)
 
+    def empty_batch(self) -> Batch:
+        """A batch without frames."""
+        return Batch(*(tensor[:0] for tensor in self.items[0]))
+
 
 def _one_frame_batch(
     frame: Frame, type_names: Sequence[str], cutoff: float, dtype: torch.dtype, min_distance: float
@@ -138,6 +142,11 @@ class ShuffledBatches:
         self.sampler = self
         """Lightning calls `loader.sampler.set_epoch` before each epoch."""
         self.epoch = 0
+        self.process, self.n_processes = 0, 1
+
+    def deal_out(self, process: int, n_processes: int) -> None:
+        """From now on every batch is the share of one process (counted from 0), which may be empty."""
+        self.process, self.n_processes = process, n_processes
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch."""
@@ -156,4 +165,5 @@ class ShuffledBatches:
     def __iter__(self) -> Iterator[Batch]:
         order = self.order()
         for start in range(0, len(order), self.batch_size):
-            yield self.dataset.batch(order[start : start + self.batch_size])
+            own = order[start : start + self.batch_size][self.process :: self.n_processes]
+            yield self.dataset.batch(own) if own else self.dataset.empty_batch()

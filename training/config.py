@@ -123,7 +123,7 @@ class RunOptions(_Section):
     """How long, on what, and in which precision."""
 
     batch_size: Count = 5
-    """Frames of one optimiser step."""
+    """Frames of one optimiser step, of all processes together."""
     max_epochs: Count | None = None
     """Passes over the training frames."""
     max_steps: Count | None = None
@@ -140,8 +140,12 @@ class RunOptions(_Section):
     """Of the first weights and of the order of the frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a CUDA device if there is one."""
+    devices: Count | Literal["auto"] = 1
+    """Processes on each node that share the work, each with its own GPU; `auto` takes all GPUs."""
+    num_nodes: Count = 1
+    """Machines that share the work, where the queue system or torchrun starts the command on each."""
     num_threads: Count | None = None
-    """CPU threads of torch; not given: as torch chooses."""
+    """CPU threads of each process; not given: as torch chooses."""
     start_from: Path | None = None
     """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out."""
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from pydantic import JsonValue
 from safetensors import SafetensorError
 
 from openmm_allegro.checkpoint import save_model
-from openmm_allegro.training.batch import Batch
+from openmm_allegro.training import processes
+from openmm_allegro.training.batch import ShuffledBatches
 from openmm_allegro.training.module import TrainingModule
 
 RESUME_FILE = "resume.ckpt"
@@ -30,7 +31,7 @@ class Keeper(Callback):
     def __init__(
         self,
         folder: Path,
-        validation: Iterable[Batch],
+        validation: ShuffledBatches,
         provenance: Mapping[str, JsonValue],
         run_id: dict[str, str],
     ) -> None:
@@ -57,7 +58,7 @@ class Keeper(Callback):
         if not complete:
             return
         if (trainer.current_epoch + 1) % run.validate_every != 0:
-            if time.monotonic() >= self.next_save:
+            if processes.from_the_first(self.next_save - time.monotonic(), module.device) <= 0:
                 self.save_resume_file(trainer)
             return
         self.validate_and_save(module)
@@ -82,6 +83,10 @@ class Keeper(Callback):
                 f"the validation loss is {row['validation_loss']} after step {module.steps}; lower "
                 f"`optimizer.lr` or set `optimizer.gradient_clip`; the last good model is in `{self.folder}`"
             )
+        if processes.is_first():
+            self._save(module, row)
+
+    def _save(self, module: TrainingModule, row: dict[str, float]) -> None:
         names = ["last.safetensors"]
         if row["validation_loss"] <= min(earlier["validation_loss"] for earlier in module.history):
             names.append("best.safetensors")
@@ -102,7 +107,8 @@ class Keeper(Callback):
         temporary = path.with_name(path.name + ".tmp")
         with saving(path):
             trainer.save_checkpoint(temporary)
-            os.replace(temporary, path)
+            if trainer.is_global_zero:
+                os.replace(temporary, path)
         self.next_save = time.monotonic() + SECONDS_BETWEEN_SAVES
 
 

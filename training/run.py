@@ -9,10 +9,12 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.device import chosen_device
 from openmm_allegro.model import Allegro
+from openmm_allegro.training import processes
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.keeper import HISTORY_FILE, LEFT_BY_A_STOPPED_START, RESUME_FILE, Keeper
@@ -71,12 +73,15 @@ def train(
     """Train a model; an interrupted run goes on with `resume`, to the same weights as without the interruption.
 
     Resuming is exact where steps or epochs end the run; with a time limit the learning rate follows the clock.
-    progress: show a bar. pictures: draw the learning curve and predictions at the end.
+    progress: show a bar. pictures: draw the learning curve and predictions at the end. With several `run.devices` the
+    program is started again for each; those others leave by SystemExit when the training is over.
     """
     folder = Path(output_dir)
-    _check_folder(folder, resume)
+    helper = processes.is_helper(config.run)
+    if not helper:
+        _check_folder(folder, resume)
     resume = resume and (folder / RESUME_FILE).is_file()
-    device = chosen_device(config.run.device).type
+    device, n_devices = chosen_device(config.run.device).type, processes.devices_of_a_node(config.run)
     if config.run.num_threads is not None:
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
@@ -86,10 +91,13 @@ def train(
         check_same_run(folder / RESUME_FILE, run_id)
     module = TrainingModule(model, config, len(batches))
     keeper = Keeper(folder, validation, provenance(config, frames), run_id)
-    _make_folder(folder)
-    _fit(module, batches, keeper, device, resume, progress)
+    if not helper:
+        _make_folder(folder)
+    _fit(module, batches, keeper, (device, n_devices), resume, progress and not helper)
     if not module.history or module.history[-1]["step"] != module.steps:
         keeper.validate_and_save(module)
+    if helper:
+        raise SystemExit(0)
     return _finish(module, frames, folder, pictures)
 
 
@@ -145,14 +153,24 @@ def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, Shuffl
 
 
 def _fit(
-    module: TrainingModule, batches: ShuffledBatches, keeper: Keeper, device: str, resume: bool, progress: bool
+    module: TrainingModule,
+    batches: ShuffledBatches,
+    keeper: Keeper,
+    place: tuple[str, int],
+    resume: bool,
+    progress: bool,
 ) -> None:
+    """place: the kind of device, and how many of them on each node."""
+    device, n_devices = place
     run = module.config.run
     callbacks: list[Callback] = [keeper, ProgressBar()] if progress else [keeper]
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         accelerator=device,
-        devices=1,
+        devices=n_devices,
+        num_nodes=run.num_nodes,
+        strategy=DDPStrategy(broadcast_buffers=False) if n_devices * run.num_nodes > 1 else "auto",
         max_epochs=run.max_epochs or -1,
         max_steps=run.max_steps or -1,
         logger=TensorBoardLogger(keeper.folder, name="tensorboard", version=""),
@@ -163,7 +181,15 @@ def _fit(
         use_distributed_sampler=False,
         log_every_n_steps=module.steps_per_epoch,
     )
-    log.info("training %d weights on %s", sum(w.numel() for w in module.average.weights), device)
+    for each in (batches, keeper.validation):
+        each.deal_out(trainer.global_rank, trainer.world_size)
+    if trainer.is_global_zero:
+        log.info(
+            "training %d weights on %s%s",
+            sum(w.numel() for w in module.average.weights),
+            device,
+            f" in {trainer.world_size} processes" if trainer.world_size > 1 else "",
+        )
     try:
         with warnings.catch_warnings():
             # Lightning 2.6 beside torch 2.13 says this of its own code
