@@ -132,9 +132,7 @@ def test_the_command_prepares_what_train_reads(tmp_path, capsys):
     assert main(["train", str(path), "--output", str(tmp_path / "out"), "--no-pictures"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("suffix", "opener"), [("", open), (".xz", lzma.open), (".gz", gzip.open), (".bz2", bz2.open)]
-)
+@pytest.mark.parametrize(("suffix", "opener"), [("", open), (".xz", lzma.open), (".gz", gzip.open), (".bz2", bz2.open)])
 def test_a_stream_gives_the_frames_of_the_file(tmp_path, suffix, opener):
     text = write_toy_set(tmp_path / "toy.xyz", 120).read_text()
     path = tmp_path / f"other.xyz{suffix}"
@@ -216,7 +214,10 @@ def change_description(**entries):
     [
         (shorten, "neighbours.npy` is truncated or damaged: .*; prepare the data again"),
         (lambda folder: (folder / "forces.npy").unlink(), "is not complete: `forces.npy` is missing"),
-        (lambda folder: np.save(folder / "forces.npy", np.zeros((3, 3))), r"holds <f8 \(3, 3\); expected <f8 \(\d+, 3\)"),
+        (
+            lambda folder: np.save(folder / "forces.npy", np.zeros((3, 3))),
+            r"holds <f8 \(3, 3\); expected <f8 \(\d+, 3\)",
+        ),
         (lambda folder: np.save(folder / "n_atoms.npy", np.ones(12, int)), "its frames do not add up to its arrays"),
         (lambda folder: (folder / "description.json").unlink(), "is a folder without `description.json`, no store"),
         (lambda folder: (folder / "description.json").write_text("[1]"), "does not describe a store of frames"),

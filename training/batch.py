@@ -100,11 +100,10 @@ class _StoredItems(Sequence[Batch]):
         return _one_frame_batch(self.frames[i], self.frames.pairs(i), *self.rest)
 
 
-def _one_frame_batch(
-    frame: Frame, pairs: Pairs, type_names: Sequence[str], cutoff: float, dtype: torch.dtype
-) -> Batch:
+def _one_frame_batch(frame: Frame, pairs: Pairs, type_names: Sequence[str], cutoff: float, dtype: torch.dtype) -> Batch:
     neighbours, edge_vectors = pad(pairs, frame, 2 * cutoff)
-    types = torch.tensor([type_names.index(symbol) for symbol in frame.symbols])
+    type_of = {symbol: number for number, symbol in enumerate(type_names)}
+    types = torch.tensor([type_of[symbol] for symbol in frame.symbols])
     nan3 = torch.full((3, 3), torch.nan, dtype=dtype)
     return Batch(
         edge_vectors=edge_vectors.to(dtype),

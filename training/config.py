@@ -68,8 +68,12 @@ class DataOptions(LabelOptions):
     """`last` holds back the end of the file, for frames that follow each other in time."""
     seed: int = 1
     """Of the choice of frames."""
-    isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train"] = "fit"
-    """Energies of the free atoms: a table [eV], a file, least squares, or the one-atom frames of `train`."""
+    isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train", "keep"] | None = None
+    """Energies of the free atoms: a table [eV], a file, least squares (`fit`), or the one-atom frames of `train`.
+
+    Not given: `fit`; with `run.start_from` it is `keep`, where the model's own stay and only those of new elements
+    are fitted, and `fit` is least squares over what the model leaves of the energies, for another level of theory.
+    """
     max_energy_deviation: Positive = 50.0
     """An energy this far [eV/atom] from what the compositions of the frames predict is taken for a broken label."""
 
@@ -147,7 +151,12 @@ class RunOptions(_Section):
     num_threads: Count | None = None
     """CPU threads of each process; not given: as torch chooses."""
     start_from: Path | None = None
-    """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out."""
+    """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out.
+
+    `model.type_names` may name more elements than the model knows.
+    """
+    freeze: tuple[str, ...] = ()
+    """Parts of the model whose weights stay as they are, such as `two_body` or `operators`."""
 
     @model_validator(mode="after")
     def _ends(self) -> "RunOptions":
@@ -169,11 +178,11 @@ class TrainingConfig(_Section):
     """The file as it was read, kept in every checkpoint."""
 
     @model_validator(mode="after")
-    def _energies_of_one_model(self) -> "TrainingConfig":
-        if self.run.start_from is not None and "isolated_atoms" in self.data.model_fields_set:
+    def _energies_to_keep(self) -> "TrainingConfig":
+        if self.run.start_from is None and self.data.isolated_atoms == "keep":
             raise ValueError(
-                "`data.isolated_atoms` has no effect with `run.start_from`, whose model has its own energies of "
-                "the free atoms; leave it out"
+                '`data.isolated_atoms` is "keep", but there is no `run.start_from` with a model whose energies could '
+                'be kept; take "fit", or name a model'
             )
         return self
 

@@ -41,7 +41,7 @@ class Frame:
     @property
     def symbols(self) -> list[str]:
         """Chemical symbols of the atoms."""
-        return [chemical_symbols[number] for number in self.numbers]
+        return [chemical_symbols[number] for number in self.numbers.tolist()]
 
     @property
     def volume(self) -> float:

@@ -139,7 +139,7 @@ class TrainingModule(lightning.LightningModule):
         return processes.count() * loss + 0.0 * torch.stack([weight.sum() for weight in self.average.weights]).sum()
 
     def _part_of_loss(self, batch: Batch, errors: ErrorSums, training: bool = False) -> Tensor:
-        """This process's part of the loss, noted down with the errors; a batch may have no frame for it."""
+        """Part of one process in the loss, noted down with the errors; a batch may have no frame for it."""
         prediction = predict(self.model, batch, self.with_stress, training) if len(batch.n_atoms) > 0 else None
         loss, n_frames = processes.part_of_loss(prediction, batch, self.config.loss)
         if prediction is not None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import JsonValue
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.frames import Frame
@@ -117,9 +118,12 @@ def _frames(paths: Sequence[Path], options: LabelOptions, progress: bool) -> Ite
     with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
         for file, path in enumerate(paths):
             task = bar.add_task(path.name, total=path.stat().st_size)
-            frames = stream_frames(path, options, lambda read, task=task: bar.update(task, completed=read))
-            for number, frame in enumerate(frames):
+            for number, frame in enumerate(stream_frames(path, options, partial(_show, bar, task))):
                 yield file, number, frame
+
+
+def _show(bar: Progress, task: TaskID, bytes_read: int) -> None:
+    bar.update(task, completed=bytes_read)
 
 
 def _rows(frame: Frame, pairs: Pairs) -> dict[str, ArrayLike]:

@@ -29,8 +29,8 @@ def devices_of_a_node(run: RunOptions) -> int:
         count = torch.cuda.device_count() if chosen_device(run.device).type == "cuda" else 1
     if run.batch_size < count * run.num_nodes:
         raise ValueError(
-            f"`run.batch_size` is {run.batch_size}, but its frames are dealt out over {count * run.num_nodes} processes "
-            f"(`run.devices` times `run.num_nodes`); make it at least {count * run.num_nodes}"
+            f"`run.batch_size` is {run.batch_size}, but its frames are dealt out over {count * run.num_nodes} "
+            f"processes (`run.devices` times `run.num_nodes`); make it at least {count * run.num_nodes}"
         )
     return count
 
@@ -70,7 +70,7 @@ def from_the_first(value: float, device: torch.device) -> float:
 
 
 def part_of_loss(prediction: Prediction | None, batch: Batch, weights: LossOptions) -> tuple[Tensor, Tensor]:
-    """This process's part of the loss of a step, and the number of frames of all; the parts add up to the loss.
+    """Part of one process in the loss of a step, which is the sum of all parts; and the number of frames of all.
 
     prediction: None when this process has no frame of the batch.
     """

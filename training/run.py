@@ -13,26 +13,17 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.device import chosen_device
-from openmm_allegro.model import Allegro
 from openmm_allegro.training import processes
-from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
+from openmm_allegro.training.batch import ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.keeper import HISTORY_FILE, LEFT_BY_A_STOPPED_START, RESUME_FILE, Keeper
 from openmm_allegro.training.metrics import ErrorTable, error_table, predict_frames
-from openmm_allegro.training.model_options import check_same_model
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.pictures import draw_learning_curve, draw_parity
 from openmm_allegro.training.progress_bar import ProgressBar
 from openmm_allegro.training.provenance import check_same_run, provenance, shared_by_resumed_runs
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
-from openmm_allegro.training.statistics import (
-    Statistics,
-    average_neighbours,
-    complete_model_options,
-    energy_shifts,
-    force_scales,
-    types_in,
-)
+from openmm_allegro.training.starting_model import starting_model
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +76,9 @@ def train(
     if config.run.num_threads is not None:
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
-    model, batches, validation = _prepare(config, frames)
+    model, train_set, validation_set = starting_model(config, frames)
+    batches = ShuffledBatches(train_set, config.run.batch_size, config.run.seed)
+    validation = ShuffledBatches(validation_set, 4 * config.run.batch_size, seed=None)
     run_id = shared_by_resumed_runs(config, frames)
     if resume:
         check_same_run(folder / RESUME_FILE, run_id)
@@ -120,36 +113,6 @@ def _make_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"cannot write in `{folder}`: {error.strerror}; name another output folder") from error
-
-
-def _prepare(config: TrainingConfig, frames: FrameSets) -> tuple[Allegro, ShuffledBatches, ShuffledBatches]:
-    """An untrained (or given) model, and the batches to train and validate on."""
-    dtype = torch.float64 if config.run.precision == "float64" else torch.float32
-    torch.manual_seed(config.run.seed)
-    if config.run.start_from is not None:
-        model = load_model(config.run.start_from, dtype=dtype)
-        check_same_model(config.model, model.config)
-        names, cutoff = model.config.type_names, model.config.r_max
-        train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
-    else:
-        named = config.model.get("type_names")
-        found = types_in(frames.train)
-        names = tuple(named) if isinstance(named, list) else found
-        unseen = [name for name in names if name not in found]
-        if unseen:
-            warnings.warn(f"no training frame has {', '.join(unseen)}, which `model.type_names` names", stacklevel=3)
-        cutoff = float(str(config.model["r_max"]))
-        train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
-        statistics = Statistics(
-            type_names=names,
-            avg_num_neighbors=average_neighbours(train_set),
-            energy_scales=force_scales(frames.train, names),
-            energy_shifts=energy_shifts(frames.train, frames.one_atom, names, config.data),
-        )
-        model = Allegro(complete_model_options(config.model, statistics), dtype)
-    validation_set = FrameDataset(frames.validation, names, cutoff, dtype, config.data.min_distance)
-    size = config.run.batch_size
-    return model, ShuffledBatches(train_set, size, config.run.seed), ShuffledBatches(validation_set, 4 * size, None)
 
 
 def _fit(

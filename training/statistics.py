@@ -80,7 +80,7 @@ def energy_shifts(
 ) -> dict[str, float]:
     """Energy of the isolated atom of each type [eV], as `data.isolated_atoms` asks."""
     choice = data.isolated_atoms
-    if choice == "fit":
+    if choice is None or choice == "fit":
         return fitted_shifts(frames, names)
     if isinstance(choice, dict):
         energies, source = choice, "`data.isolated_atoms` [eV]"

@@ -70,16 +70,20 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.description = read_description(folder)
-        self.arrays = {name: _open_array(folder, name, self.description.sizes) for name in ARRAYS}
+        self.arrays = {name: np.asarray(_open_array(folder, name, self.description.sizes)) for name in ARRAYS}
         self.first_atom, self.first_pair, first_row = (
             np.concatenate([[0], np.cumsum(self.arrays[name])]) for name in ("n_atoms", "n_pairs", "n_elements")
         )
         for name, first in (("n", self.first_atom), ("z", self.first_pair), ("r", first_row)):
             if first[-1] != self.description.sizes[name]:
                 raise ValueError(f"`{folder}` is damaged: its frames do not add up to its arrays; prepare it again")
-        rows = [np.asarray(self.arrays[f"element_{name}"]) for name in ("numbers", "counts", "squared_forces")]
-        frame_of_row = np.repeat(np.arange(len(self)), self.arrays["n_elements"])
-        self.sums = tabulate_sums(frame_of_row, *rows, np.asarray(self.arrays["energies"]))
+        self.sums = tabulate_sums(
+            np.repeat(np.arange(len(self)), self.arrays["n_elements"]),
+            numbers=self.arrays["element_numbers"],
+            counts=self.arrays["element_counts"],
+            squares=self.arrays["element_squared_forces"],
+            energies=self.arrays["energies"],
+        )
 
     def __len__(self) -> int:
         return self.description.sizes["f"]
@@ -118,7 +122,9 @@ class StoredFrames(Sequence[Frame]):
     def __init__(self, store: Store, numbers: Iterable[int] | None = None) -> None:
         """numbers: which frames, in which order; None takes all."""
         self.store = store
-        self.numbers: NDArray[np.int64] = np.arange(len(store)) if numbers is None else np.array(list(numbers), np.int64)
+        self.numbers: NDArray[np.int64] = (
+            np.arange(len(store)) if numbers is None else np.array(list(numbers), np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -151,7 +157,7 @@ class StoredFrames(Sequence[Frame]):
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Atoms of each frame, (f,)."""
-        return np.asarray(self.store.arrays["n_atoms"][self.numbers])
+        return self.store.arrays["n_atoms"][self.numbers]
 
     @property
     def n_atoms(self) -> int:

@@ -49,8 +49,8 @@ class FrameSums:
     def rows(self, chosen: Sequence[int] | NDArray[np.int64]) -> "FrameSums":
         """The same of some of the frames, with the elements that they have."""
         counts = self.counts[chosen]
-        here = counts.any(axis=0)
-        symbols = tuple(name for name, occurs in zip(self.symbols, here, strict=True) if occurs)
+        here = np.flatnonzero(counts.sum(axis=0))
+        symbols = tuple(self.symbols[column] for column in here)
         return FrameSums(symbols, counts[:, here], self.squared_forces[chosen][:, here], self.energies[chosen])
 
 
@@ -59,12 +59,17 @@ def sums_of_frame(frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64], A
     numbers, element, counts = np.unique(frame.numbers, return_inverse=True, return_counts=True)
     if frame.forces is None:
         return numbers, counts, np.full(len(numbers), np.nan)
-    squares = np.bincount(element.reshape(-1), weights=np.square(frame.forces).sum(axis=1), minlength=len(numbers))
+    squares = np.zeros(len(numbers))
+    np.add.at(squares, element.reshape(-1), np.square(frame.forces).sum(axis=1))
     return numbers, counts, squares
 
 
 def tabulate_sums(
-    frame_of_row: NDArray[np.int64], numbers: NDArray[np.int64], counts: NDArray[np.int64], squares: Array, energies: Array
+    frame_of_row: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    squares: Array,
+    energies: Array,
 ) -> FrameSums:
     """Rows of single frames and elements, (r,), as one table. energies: (f,) [eV]."""
     elements, column = np.unique(numbers, return_inverse=True)
