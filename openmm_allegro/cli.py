@@ -117,6 +117,40 @@ def train(
 
 
 @app.command()
+def prepare(
+    data: Annotated[list[Path], typer.Argument(help="Files of labelled frames: extended XYZ, npz, or what ASE reads.")],
+    r_max: Annotated[float, typer.Option(help="Cutoff of the model that will be trained [Å].", min=0.1)],
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("store"),
+    energy_key: Annotated[str | None, typer.Option(help="What the files call the energy.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="What the files call the forces.")] = None,
+    stress_key: Annotated[str | None, typer.Option(help="What the files call the stress.")] = None,
+    virial_key: Annotated[str | None, typer.Option(help="Take the stress from this virial instead.")] = None,
+    units: Annotated[str | None, typer.Option(help="Unit of the files' energies: eV, kcal/mol or kJ/mol.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write data larger than memory as a store, which `train` reads frame by frame (`data.train = "store"`).
+
+    \b
+    Example:
+      openmm-allegro prepare part1.extxyz part2.extxyz.xz --output store --r-max 5.0
+    """  # noqa: D301
+    labels = {
+        "energy_key": energy_key,
+        "forces_key": forces_key,
+        "stress_key": stress_key,
+        "virial_key": virial_key,
+        "units": units,
+    }
+    with answering(as_json) as answer:
+        from openmm_allegro.options import checked
+        from openmm_allegro.training.config import LabelOptions
+        from openmm_allegro.training.prepare import prepare
+
+        options = checked({name: value for name, value in labels.items() if value is not None}, LabelOptions)
+        answer(prepare(data, output, r_max, options))
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     data: Annotated[list[Path], typer.Argument(help="Labelled frames: extended XYZ, npz, or what else ASE reads.")],

@@ -136,7 +136,8 @@ def test_a_run_that_starts_from_a_model_needs_no_model_section(tmp_path):
     assert load_text(tmp_path, text).model == {}
 
 
-def test_energies_of_free_atoms_are_refused_beside_a_model_that_has_its_own(tmp_path):
-    text = MINIMAL.replace("[model]", "isolated_atoms = { H = -13.5 }\n[model]") + 'start_from = "a.safetensors"\n'
-    with pytest.raises(ValueError, match="`data.isolated_atoms` has no effect with `run.start_from`"):
+def test_energies_of_free_atoms_can_only_be_kept_from_a_model(tmp_path):
+    text = MINIMAL.replace("[model]", 'isolated_atoms = "keep"\n[model]')
+    with pytest.raises(ValueError, match='`data.isolated_atoms` is "keep", but there is no `run.start_from`'):
         load_text(tmp_path, text)
+    assert load_text(tmp_path, text + 'start_from = "a.safetensors"\n').data.isolated_atoms == "keep"

@@ -215,8 +215,8 @@ def test_labels_that_are_not_known_do_not_count():
     assert loss.item() == pytest.approx((0.3 / 3) ** 2 + 0.25)
     assert not predicted_forces.grad[2].any()
     sums = ErrorSums()
-    sums.add(loss, prediction, batch)
-    assert sums.take() == pytest.approx(
+    sums.add(loss, torch.tensor(2.0), prediction, batch)
+    assert sums.take(torch.device("cpu")) == pytest.approx(
         {
             "loss": loss.item(),
             "energy_per_atom_mae_mev": 100.0,
@@ -231,8 +231,8 @@ def test_errors_of_labels_that_nobody_has_are_left_out():
     prediction = Prediction(batch.energy, batch.forces, None)
     sums = ErrorSums()
     unlabelled = batch._replace(forces=torch.full_like(batch.forces, torch.nan))
-    sums.add(torch.zeros(()), prediction, unlabelled)
-    assert sums.take() == {"loss": 0.0, "energy_per_atom_mae_mev": 0.0}
+    sums.add(torch.zeros(()), torch.tensor(2.0), prediction, unlabelled)
+    assert sums.take(torch.device("cpu")) == {"loss": 0.0, "energy_per_atom_mae_mev": 0.0}
 
 
 def test_a_stress_that_is_not_known_does_not_count():

@@ -37,14 +37,37 @@ MovingAverage.update = update_and_die
 train(load_config(sys.argv[1]), sys.argv[2], progress=False, pictures=False)
 """
 
+DIES_IN_RENAME = """
+import os, signal, sys
+from openmm_allegro.training.config import load_config
+from openmm_allegro.training.run import train
+
+replace, renamed = os.replace, []
+def replace_or_die(*paths):
+    renamed.append(paths)
+    if len(renamed) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*paths)
+os.replace = replace_or_die
+train(load_config(sys.argv[1]), sys.argv[2], progress=False, pictures=False)
+"""
+
 
 def run(path, folder, resume=False, pictures=False):
     return train(load_config(path), folder, resume=resume, progress=False, pictures=pictures)
 
 
 def kill_in_step(step, path, folder):
+    kill(DIES_IN_STEP, step, path, folder)
+
+
+def kill_in_rename(number, path, folder):
+    kill(DIES_IN_RENAME, number, path, folder)
+
+
+def kill(script, moment, path, folder):
     killed = subprocess.run(
-        [sys.executable, "-P", "-c", DIES_IN_STEP, path, folder, str(step)],
+        [sys.executable, "-P", "-c", script, path, folder, str(moment)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
     )
@@ -199,12 +222,25 @@ def test_fine_tuning_refuses_another_model(tmp_path):
         run(path, tmp_path / "second")
 
 
-@pytest.mark.parametrize("resume", [True, False])
-def test_a_run_killed_in_its_first_epoch_can_be_started_again(tmp_path, resume):
+def test_a_run_killed_in_its_first_epoch_goes_on_from_its_beginning(tmp_path):
     path = write_toy_run(tmp_path)
     kill_in_step(2, path, tmp_path / "killed")
-    assert {file.name for file in (tmp_path / "killed").iterdir()} == {"statistics.json", "tensorboard"}
-    again = run(path, tmp_path / "killed", resume=resume)
+    assert not list((tmp_path / "killed").glob("*.safetensors"))
+    again = run(path, tmp_path / "killed", resume=True)
+    assert_same_weights(run(path, tmp_path / "whole").last_model, again.last_model)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_left_before_training_began_is_used(tmp_path, resume):
+    (tmp_path / "out" / "tensorboard").mkdir(parents=True)
+    assert run(write_toy_run(tmp_path), tmp_path / "out", resume=resume).steps == 16
+
+
+@pytest.mark.parametrize("renamed", [3, 9])
+def test_a_run_killed_while_it_writes_goes_on_to_the_same_weights(tmp_path, renamed):
+    path = write_toy_run(tmp_path)
+    kill_in_rename(renamed, path, tmp_path / "killed")  # after `last` of the first or in the third validation
+    again = run(path, tmp_path / "killed", resume=True)
     assert_same_weights(run(path, tmp_path / "whole").last_model, again.last_model)
 
 

@@ -6,6 +6,7 @@ import ase
 import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from openmm_allegro.training.frames import Frame
 
@@ -54,7 +55,8 @@ def toy_frames(count=12, seed=0, periodic=False):
 def toy_atoms(frame):
     """The frame as ASE keeps it."""
     atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.periodic)
-    atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
+    stress = {} if frame.stress is None else {"stress": full_3x3_to_voigt_6_stress(frame.stress)}
+    atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces, **stress)
     return atoms
 
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_allegro.neighbors import neighbor_matrix
 from openmm_allegro.training.frames import Frame, check_elements
+from openmm_allegro.training.pairs import Pairs, find_pairs, pad
+from openmm_allegro.training.store import StoredFrames
 
 
 class Batch(NamedTuple):
@@ -45,7 +46,9 @@ class Batch(NamedTuple):
 
 
 class FrameDataset:
-    """Frames as one-frame batches; neighbours are found here, once."""
+    """Frames as one-frame batches; neighbours are found here, once, or read with each frame of a store."""
+
+    items: Sequence[Batch]
 
     def __init__(
         self,
@@ -56,10 +59,20 @@ class FrameDataset:
         min_distance: float = 0.0,
     ) -> None:
         """cutoff, min_distance (atoms closer than this are refused): [Å]."""
-        check_elements(frames, type_names)
         self.padding_length = 2 * cutoff
         self.dtype = dtype
-        self.items = [_one_frame_batch(frame, type_names, cutoff, dtype, min_distance) for frame in frames]
+        if isinstance(frames, StoredFrames):
+            frames.check(type_names, cutoff)
+            self.items = _StoredItems(frames, type_names, cutoff, dtype)
+            self.n_atoms, self.n_pairs = frames.n_atoms, frames.n_pairs
+            return
+        check_elements(frames, type_names)
+        items, self.n_atoms, self.n_pairs = [], 0, 0
+        for frame in frames:
+            pairs = find_pairs(frame, cutoff, min_distance)
+            items.append(_one_frame_batch(frame, pairs, type_names, cutoff, dtype))
+            self.n_atoms, self.n_pairs = self.n_atoms + len(pairs.counts), self.n_pairs + len(pairs.neighbours)
+        self.items = items
 
     def __len__(self) -> int:
         return len(self.items)
@@ -68,18 +81,29 @@ class FrameDataset:
         """The frames with these numbers as one batch."""
         return join([self.items[i] for i in indices], self.padding_length)
 
+    def empty_batch(self) -> Batch:
+        """A batch without frames."""
+        return Batch(*(tensor[:0] for tensor in self.items[0]))
 
-def _one_frame_batch(
-    frame: Frame, type_names: Sequence[str], cutoff: float, dtype: torch.dtype, min_distance: float
-) -> Batch:
-    positions = torch.tensor(frame.positions, dtype=torch.float64)
-    cell = torch.tensor(frame.cell, dtype=torch.float64)
-    try:
-        neighbours, edge_vectors, _ = neighbor_matrix(positions, cell, cutoff)
-    except ValueError as error:
-        raise ValueError(f"{frame.origin}: {error}") from error
-    _check_distances(frame, neighbours, edge_vectors, min_distance)
-    types = torch.tensor([type_names.index(symbol) for symbol in frame.symbols])
+
+class _StoredItems(Sequence[Batch]):
+    """One-frame batches that are made when they are asked for, and not kept."""
+
+    def __init__(self, frames: StoredFrames, type_names: Sequence[str], cutoff: float, dtype: torch.dtype) -> None:
+        self.frames = frames
+        self.rest = (type_names, cutoff, dtype)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, i: int) -> Batch:  # type: ignore[override]
+        return _one_frame_batch(self.frames[i], self.frames.pairs(i), *self.rest)
+
+
+def _one_frame_batch(frame: Frame, pairs: Pairs, type_names: Sequence[str], cutoff: float, dtype: torch.dtype) -> Batch:
+    neighbours, edge_vectors = pad(pairs, frame, 2 * cutoff)
+    type_of = {symbol: number for number, symbol in enumerate(type_names)}
+    types = torch.tensor([type_of[symbol] for symbol in frame.symbols])
     nan3 = torch.full((3, 3), torch.nan, dtype=dtype)
     return Batch(
         edge_vectors=edge_vectors.to(dtype),
@@ -93,19 +117,6 @@ def _one_frame_batch(
         forces=nan3[:1].repeat(len(types), 1) if frame.forces is None else torch.tensor(frame.forces, dtype=dtype),
         stress=(nan3 if frame.stress is None else torch.tensor(frame.stress, dtype=dtype)).unsqueeze(0),
     )
-
-
-def _check_distances(frame: Frame, neighbours: Tensor, edge_vectors: Tensor, min_distance: float) -> None:
-    if edge_vectors.numel() == 0:
-        return
-    distances = torch.linalg.vector_norm(edge_vectors, dim=2)
-    if float(distances.min()) < min_distance:
-        centre, slot = divmod(int(distances.argmin()), distances.shape[1])
-        raise ValueError(
-            f"{frame.origin}: atoms {centre} and {int(neighbours[centre, slot])} are "
-            f"{float(distances.min()):.3g} Å apart; "
-            f"expected at least {min_distance:g} Å (`data.min_distance`); remove the frame"
-        )
 
 
 def join(parts: Sequence[Batch], padding_length: float) -> Batch:
@@ -138,6 +149,11 @@ class ShuffledBatches:
         self.sampler = self
         """Lightning calls `loader.sampler.set_epoch` before each epoch."""
         self.epoch = 0
+        self.process, self.n_processes = 0, 1
+
+    def deal_out(self, process: int, n_processes: int) -> None:
+        """From now on every batch is the share of one process (counted from 0), which may be empty."""
+        self.process, self.n_processes = process, n_processes
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch."""
@@ -156,4 +172,5 @@ class ShuffledBatches:
     def __iter__(self) -> Iterator[Batch]:
         order = self.order()
         for start in range(0, len(order), self.batch_size):
-            yield self.dataset.batch(order[start : start + self.batch_size])
+            own = order[start : start + self.batch_size][self.process :: self.n_processes]
+            yield self.dataset.batch(own) if own else self.dataset.empty_batch()

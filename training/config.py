@@ -69,8 +69,12 @@ class DataOptions(LabelOptions):
     """`last` holds back the end of the file, for frames that follow each other in time."""
     seed: int = 1
     """Of the choice of frames."""
-    isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train"] = "fit"
-    """Energies of the free atoms: a table [eV], a file, least squares, or the one-atom frames of `train`."""
+    isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train", "keep"] | None = None
+    """Energies of the free atoms: a table [eV], a file, least squares (`fit`), or the one-atom frames of `train`.
+
+    Not given: `fit`; with `run.start_from` it is `keep`, where the model's own stay and only those of new elements
+    are fitted, and `fit` is least squares over what the model leaves of the energies, for another level of theory.
+    """
     max_energy_deviation: Positive = 50.0
     """An energy this far [eV/atom] from what the compositions of the frames predict is taken for a broken label."""
 
@@ -197,7 +201,7 @@ class RunOptions(_Section):
     """How long, on what, and in which precision."""
 
     batch_size: Count = 5
-    """Frames of one optimiser step."""
+    """Frames of one optimiser step, of all processes together."""
     max_epochs: Count | None = None
     """Passes over the training frames."""
     max_steps: Count | None = None
@@ -214,10 +218,19 @@ class RunOptions(_Section):
     """Of the first weights and of the order of the frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a CUDA device if there is one."""
+    devices: Count | Literal["auto"] = 1
+    """Processes on each node that share the work, each with its own GPU; `auto` takes all GPUs."""
+    num_nodes: Count = 1
+    """Machines that share the work, where the queue system or torchrun starts the command on each."""
     num_threads: Count | None = None
-    """CPU threads of torch; not given: as torch chooses."""
+    """CPU threads of each process; not given: as torch chooses."""
     start_from: Path | None = None
-    """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out."""
+    """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out.
+
+    `model.type_names` may name more elements than the model knows.
+    """
+    freeze: tuple[str, ...] = ()
+    """Parts of the model whose weights stay as they are, such as `two_body` or `operators`."""
 
     @model_validator(mode="after")
     def _ends(self) -> "RunOptions":
@@ -239,11 +252,11 @@ class TrainingConfig(_Section):
     """The file as it was read, kept in every checkpoint."""
 
     @model_validator(mode="after")
-    def _energies_of_one_model(self) -> "TrainingConfig":
-        if self.run.start_from is not None and "isolated_atoms" in self.data.model_fields_set:
+    def _energies_to_keep(self) -> "TrainingConfig":
+        if self.run.start_from is None and self.data.isolated_atoms == "keep":
             raise ValueError(
-                "`data.isolated_atoms` has no effect with `run.start_from`, whose model has its own energies of "
-                "the free atoms; leave it out"
+                '`data.isolated_atoms` is "keep", but there is no `run.start_from` with a model whose energies could '
+                'be kept; take "fit", or name a model'
             )
         return self
 

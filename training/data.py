@@ -58,9 +58,9 @@ def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:
         images = _images(path)
     except Exception as error:  # every format of ASE fails in its own way
         raise ValueError(f"cannot read `{path}`: {str(error) or type(error).__name__}") from error
-    _check_unit_flags(images, path, options)
+    check_unit_flags(images, path, options)
     _check_named_labels(images, path, options)
-    return [_frame_from_ase(atoms, f"frame {i} of `{path.name}`", options) for i, atoms in enumerate(images)]
+    return [frame_from_ase(atoms, f"frame {i} of `{path.name}`", options) for i, atoms in enumerate(images)]
 
 
 def _images(path: Path) -> list[ase.Atoms]:
@@ -74,15 +74,20 @@ def _images(path: Path) -> list[ase.Atoms]:
     return images
 
 
-def _check_unit_flags(images: Sequence[ase.Atoms], path: Path, options: LabelOptions) -> None:
-    """Files may say their units in the comment line: it must be one unit, and the one stated to us."""
+def check_unit_flags(
+    images: Sequence[ase.Atoms], path: Path, options: LabelOptions, numbers: Sequence[int] | None = None
+) -> None:
+    """Files may say their units in the comment line: it must be one unit, and the one stated to us.
+
+    numbers: of the frames in the file, where these are only some of it.
+    """
     for flag in UNIT_FLAGS:
         values = [str(atoms.info[flag]) if flag in atoms.info else None for atoms in images]
         odd = next((i for i, value in enumerate(values) if value != values[0]), None)
         if odd is not None:
             raise ValueError(
                 f"`{path.name}` mixes units: `{flag}` is {values[0]} in frame 0 but {values[odd]} in frame "
-                f"{odd}; convert the file to one unit"
+                f"{numbers[odd] if numbers else odd}; convert the file to one unit"
             )
         unit = "angstrom" if flag.startswith("length") else options.units or "eV"
         if values[0] is not None and values[0].lower() not in UNIT_SPELLINGS[unit]:
@@ -94,15 +99,28 @@ def _check_unit_flags(images: Sequence[ase.Atoms], path: Path, options: LabelOpt
 
 def _check_named_labels(images: Sequence[ase.Atoms], path: Path, options: LabelOptions) -> None:
     """A label that the user named must be in some frame; which frames need it is for the loss to say."""
-    for option in ("energy_key", "forces_key", "stress_key", "virial_key"):
+    if not all(len(atoms) == 1 for atoms in images):
+        refuse_labels(labels_not_found(images, options), path, options)
+
+
+def labels_not_found(images: Sequence[ase.Atoms], options: LabelOptions) -> list[str]:
+    """Options that name a label which none of the frames has."""
+    named = [
+        (option, getattr(options, option))
+        for option in ("energy_key", "forces_key", "stress_key", "virial_key")
+        if option in options.model_fields_set
+    ]
+    return [option for option, key in named if key and all(_found(atoms, key) is None for atoms in images)]
+
+
+def refuse_labels(not_found: Sequence[str], path: Path, options: LabelOptions) -> None:
+    """Refuse a file none of whose frames has a label that the user named."""
+    for option in not_found:
         key = getattr(options, option)
-        if option not in options.model_fields_set or key is None or all(len(atoms) == 1 for atoms in images):
-            continue
-        if all(_found(atoms, key) is None for atoms in images):
-            raise ValueError(f"no frame of `{path.name}` has `{key}`, which `{option}` names; check the name")
+        raise ValueError(f"no frame of `{path.name}` has `{key}`, which `{option}` names; check the name")
 
 
-def _frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Frame:
+def frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Frame:
     if atoms.pbc.any() and not atoms.pbc.all():
         raise ValueError(
             f"{origin} is periodic along some directions only (pbc {atoms.pbc.tolist()}); make it periodic "

@@ -4,7 +4,7 @@ Symbols used in this file
     n  atoms of the frame
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +43,7 @@ class Frame:
     @property
     def symbols(self) -> list[str]:
         """Chemical symbols of the atoms."""
-        return [chemical_symbols[number] for number in self.numbers]
+        return [chemical_symbols[number] for number in self.numbers.tolist()]
 
     @property
     def formula(self) -> str:
@@ -109,25 +109,27 @@ def _check_forces(frame: Frame, max_force: float) -> None:
         )
 
 
-def check_energies(frames: Sequence[Frame], max_deviation: float) -> None:
+def check_energies(
+    counts: NDArray[np.int64], energies: Array, frame_of: Callable[[int], Frame], max_deviation: float
+) -> None:
     """Refuse an energy far from what the composition predicts. max_deviation: [eV/atom].
 
     Each frame is compared with a least-squares fit to all the others, in closed form: with leverage h its
     residual grows by 1/(1 - h). The frame named is the one without which the rest fits best.
+    counts: atoms of each element, (f, e); energies: (f,) [eV], NaN where not known; frame_of: the frame of a row.
     """
-    labelled = [frame for frame in frames if frame.energy is not None]
-    if not labelled:
+    rows = np.flatnonzero(np.isfinite(energies))
+    if len(rows) == 0:
         return
-    energies = np.array([frame.energy for frame in labelled], float)
-    elements = np.unique(np.concatenate([frame.numbers for frame in labelled]))
-    counts = np.array([(frame.numbers[:, None] == elements).sum(0) for frame in labelled], float)
-    basis, sizes, _ = np.linalg.svd(counts, full_matrices=False)
+    energies = energies[rows]
+    basis, sizes, _ = np.linalg.svd(counts[rows].astype(np.float64), full_matrices=False)
     basis = basis[:, sizes > 1e-8 * sizes[0]]
     freedom = 1 - np.square(basis).sum(1)  # 1 - h; zero where no other frame can tell
     residuals = np.where(freedom > 1e-6, energies - basis @ (basis.T @ energies), 0.0)
     freedom = np.maximum(freedom, 1e-6)
     worst = int(np.argmax(residuals**2 / freedom))
-    frame, deviation = labelled[worst], residuals[worst] / freedom[worst] / len(labelled[worst].numbers)
+    frame = frame_of(int(rows[worst]))
+    deviation = residuals[worst] / freedom[worst] / len(frame.numbers)
     if abs(deviation) > max_deviation:
         raise ValueError(
             f"{frame.origin}: the energy is {frame.energy:.6g} eV, {abs(deviation):.3g} eV/atom away from what the "

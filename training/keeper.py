@@ -3,7 +3,7 @@
 import csv
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from pydantic import JsonValue
 from safetensors import SafetensorError
 
 from openmm_allegro.checkpoint import save_model
-from openmm_allegro.training.batch import Batch
+from openmm_allegro.training import processes
+from openmm_allegro.training.batch import ShuffledBatches
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.statistics import STATISTICS_FILE
 
@@ -37,7 +38,7 @@ class Keeper(Callback):
     def __init__(
         self,
         folder: Path,
-        validation: Iterable[Batch],
+        validation: ShuffledBatches,
         provenance: Mapping[str, JsonValue],
         run_id: dict[str, str],
     ) -> None:
@@ -50,9 +51,11 @@ class Keeper(Callback):
         """Moment of `time.monotonic` before which only validations write the resume file."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Time counts from here."""
+        """Time counts from here, and whatever stops the run from now on, it can be resumed."""
         assert isinstance(pl_module, TrainingModule)
         pl_module.clock.start()
+        if pl_module.steps == 0:
+            self.save_resume_file(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Validate, save the models, and at the end of a whole epoch the state to resume from."""
@@ -62,7 +65,7 @@ class Keeper(Callback):
         if not complete:
             return
         if (trainer.current_epoch + 1) % run.validate_every != 0:
-            if time.monotonic() >= self.next_save:
+            if processes.from_the_first(self.next_save - time.monotonic(), module.device) <= 0:
                 self.save_resume_file(trainer)
             return
         self.validate_and_save(module)
@@ -87,6 +90,10 @@ class Keeper(Callback):
                 f"the validation loss is {row['validation_loss']} after step {module.steps}; lower "
                 f"`optimizer.lr` or set `optimizer.gradient_clip`; the last good model is in `{self.folder}`"
             )
+        if processes.is_first():
+            self._save(module, row)
+
+    def _save(self, module: TrainingModule, row: dict[str, float]) -> None:
         names = ["last.safetensors"]
         if row["validation_loss"] <= min(earlier["validation_loss"] for earlier in module.history):
             names.append("best.safetensors")
@@ -107,7 +114,8 @@ class Keeper(Callback):
         temporary = path.with_name(path.name + ".tmp")
         with saving(path):
             trainer.save_checkpoint(temporary)
-            os.replace(temporary, path)
+            if trainer.is_global_zero:
+                os.replace(temporary, path)
         self.next_save = time.monotonic() + SECONDS_BETWEEN_SAVES
 
 

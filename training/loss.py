@@ -41,20 +41,28 @@ def weighted_loss(prediction: Prediction, batch: Batch, options: LossOptions, pr
 
     progress: share of the run that is over; validations take the weights of its end, so that they compare.
     """
+    terms = weighted_terms(prediction, batch, options, progress)
+    return torch.stack([term.to(batch.forces.dtype) for term in terms.values()]).sum()
+
+
+def weighted_terms(
+    prediction: Prediction, batch: Batch, options: LossOptions, progress: float = 1.0
+) -> dict[str, Tensor]:
+    """Weighted mean errors of the energies, forces and stresses that have a weight, by these names."""
     weights = weights_at(options, progress)
-    total = batch.forces.new_zeros(())
+    terms: dict[str, Tensor] = {}
     if weights.energy > 0:
         size = batch.n_atoms if options.per_atom_energy else torch.ones_like(batch.n_atoms)
         energy = mean_error(prediction.energy / size, batch.energy / size, _threshold(options, options.huber_energy))
-        total = total + weights.energy * energy.to(total.dtype)
+        terms["energy"] = weights.energy * energy
     if weights.forces > 0:
         constant = _threshold(options, options.huber_forces)
         threshold = strata_thresholds(batch.forces, options) if options.kind == "stratified_huber" else constant
-        total = total + weights.forces * mean_error(prediction.forces, batch.forces, threshold)
+        terms["forces"] = weights.forces * mean_error(prediction.forces, batch.forces, threshold)
     if weights.stress > 0 and prediction.stress is not None:
         constant = _threshold(options, options.huber_stress)
-        total = total + weights.stress * mean_error(prediction.stress, batch.stress, constant)
-    return total
+        terms["stress"] = weights.stress * mean_error(prediction.stress, batch.stress, constant)
+    return terms
 
 
 def mean_error(predicted: Tensor, label: Tensor, threshold: float | Tensor | None) -> Tensor:

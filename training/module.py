@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from openmm_allegro.model import Allegro
+from openmm_allegro.training import processes
 from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.config import TrainingConfig
-from openmm_allegro.training.loss import weighted_loss
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer
 from openmm_allegro.training.predict import LiveAllegro, Prediction, predict
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
@@ -25,16 +25,15 @@ class ErrorSums:
     def __init__(self) -> None:
         self.sums: Tensor | None = None
 
-    def add(self, loss: Tensor, prediction: Prediction, batch: Batch) -> None:
-        """Take in one batch."""
+    def add(self, loss: Tensor, loss_frames: Tensor, prediction: Prediction, batch: Batch) -> None:
+        """Take in one batch. loss: this process's part of the loss over so many frames of all processes."""
         with torch.no_grad():
             known, known_forces = torch.isfinite(batch.energy), torch.isfinite(batch.forces)
             energy = torch.where(known, (prediction.energy - batch.energy) / batch.n_atoms, 0.0)
             forces = torch.where(known_forces, prediction.forces - batch.forces, 0.0).to(torch.float64)
-            n_frames = len(energy)
             new = torch.stack(
                 [
-                    loss.detach().to(torch.float64) * n_frames,
+                    loss.detach().to(torch.float64) * loss_frames,
                     energy.abs().sum(),
                     forces.abs().sum(),
                     forces.square().sum(),
@@ -44,12 +43,21 @@ class ErrorSums:
             new = torch.cat([new, counts.to(new)])
             self.sums = new if self.sums is None else self.sums.to(new.device) + new
 
-    def take(self) -> dict[str, float]:
-        """Means over what was added since the last call: loss, and errors in meV/atom and meV/Å where labels are."""
-        if self.sums is None:
-            return {}
-        loss, energy, absolute, squared, n_frames, n_energies, n_components = self.sums.tolist()
+    def gathered(self, device: torch.device) -> Tensor | None:
+        """What all processes have added; None when there is nothing."""
+        if processes.count() == 1:
+            return self.sums
+        own = torch.zeros(7, dtype=torch.float64) if self.sums is None else self.sums
+        sums = processes.total(own.to(device))
+        return sums if sums[4] > 0 else None
+
+    def take(self, device: torch.device) -> dict[str, float]:
+        """Means over what all processes added since the last call: loss, and errors in meV/atom and meV/Å."""
+        sums = self.gathered(device)
         self.sums = None
+        if sums is None:
+            return {}
+        loss, energy, absolute, squared, n_frames, n_energies, n_components = sums.tolist()
         means = {"loss": loss / n_frames}
         if n_energies > 0:
             means["energy_per_atom_mae_mev"] = energy / n_energies * EV_TO_MEV
@@ -97,11 +105,22 @@ class TrainingModule(lightning.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.max_steps = min([config.run.max_steps or math.inf, (config.run.max_epochs or math.inf) * steps_per_epoch])
         self.max_seconds = 60 * (config.run.max_time_minutes or math.inf)
+        self.agreed_progress = 0.0
+        """Share of the run that is over, the same for all processes in a step."""
         self.with_stress = config.loss.largest("stress") > 0
 
     def progress(self) -> float:
         """Share of the run that is over, by the limit that will end it."""
-        return min(1.0, max(self.steps / self.max_steps, self.clock.seconds() / self.max_seconds))
+        return self.progress_at(self.clock.seconds())
+
+    def progress_at(self, seconds: float) -> float:
+        """The same at another moment."""
+        return min(1.0, max(self.steps / self.max_steps, seconds / self.max_seconds))
+
+    def agreed_seconds(self) -> float:
+        """Seconds of training, by the clock of the first process where the time limit depends on it."""
+        seconds = self.clock.seconds()
+        return processes.from_the_first(seconds, self.device) if self.max_seconds < math.inf else seconds
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The one that the options name."""
@@ -113,13 +132,22 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; with `sam_rho` that of the weights uphill."""
-        prediction = predict(self.live, batch, self.with_stress, training=True)
-        loss = weighted_loss(prediction, batch, self.config.loss, self.progress())
-        self.training_errors.add(loss, prediction, batch)
+        self.agreed_progress = self.progress_at(self.agreed_seconds())
+        loss = self._part_of_loss(batch, self.agreed_progress, self.training_errors, training=True)
         if self.sharpness is not None:
-            self.sharpness.climb(torch.autograd.grad(loss, self.average.weights, materialize_grads=True))
-            prediction = predict(self.live, batch, self.with_stress, training=True)
-            loss = weighted_loss(prediction, batch, self.config.loss, self.progress())
+            gradients = torch.autograd.grad(loss, self.average.weights, materialize_grads=True)
+            self.sharpness.climb([processes.total(gradient) for gradient in gradients])
+            loss = self._part_of_loss(batch, self.agreed_progress, None, training=True)
+        return processes.count() * loss  # Lightning averages the gradients of all processes
+
+    def _part_of_loss(self, batch: Batch, progress: float, errors: ErrorSums | None, training: bool = False) -> Tensor:
+        """Part of one process in the loss, noted down with the errors; a batch may have no frame for it."""
+        prediction = predict(self.live, batch, self.with_stress, training) if len(batch.n_atoms) > 0 else None
+        loss, n_frames = processes.part_of_loss(prediction, batch, self.config.loss, progress)
+        if prediction is not None and errors is not None:
+            errors.add(loss, n_frames, prediction, batch)
+        if training and processes.count() > 1:  # every weight must have a gradient in each process
+            loss = loss + 0.0 * torch.stack([weight.sum() for weight in self.average.weights]).sum()
         return loss
 
     def on_after_backward(self) -> None:
@@ -129,7 +157,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the learning rate of this step; clip."""
-        lr = self.learning_rate.at(self.steps, self.progress())
+        lr = self.learning_rate.at(self.steps, self.agreed_progress)
         for group in optimizer.param_groups:
             group["lr"] = lr
         if self.config.optimizer.gradient_clip is not None:
@@ -138,27 +166,25 @@ class TrainingModule(lightning.LightningModule):
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """The weights have moved: take them into the average, and stop when the time is over."""
         self.steps += 1
-        self.average.update(self.progress())
-        if self.clock.seconds() >= self.max_seconds:
+        seconds = self.agreed_seconds()
+        self.average.update(self.progress_at(seconds))
+        if seconds >= self.max_seconds:
             self.trainer.should_stop = True
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Errors of the averaged weights; adds a row to the history and returns it."""
         self.average.swap()
         for batch in batches:
-            on_device = batch.to(self.device)
-            prediction = predict(self.live, on_device, self.with_stress)
-            loss = weighted_loss(prediction, on_device, self.config.loss)
-            self.validation_errors.add(loss, prediction, on_device)
+            self._part_of_loss(batch.to(self.device), 1.0, self.validation_errors)
         self.average.swap()
-        validation = self.validation_errors.take()
+        validation = self.validation_errors.take(self.device)
         row = {
             "epoch": self.steps / self.steps_per_epoch,
             "step": self.steps,
             "seconds": self.clock.seconds(),
             "learning_rate": self.learning_rate.at(self.steps, self.progress()),
         }
-        row |= {f"train_{name}": value for name, value in self.training_errors.take().items()}
+        row |= {f"train_{name}": value for name, value in self.training_errors.take(self.device).items()}
         row |= {f"validation_{name}": value for name, value in validation.items()}
         self.learning_rate.observe(validation["loss"])
         self.history.append(row)
@@ -166,13 +192,15 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add what Lightning does not know of."""
+        sums = self.training_errors.gathered(self.device)
+        self.training_errors.sums = sums if processes.is_first() else None
         checkpoint["openmm_allegro"] = {
             "steps": self.steps,
             "seconds": self.clock.seconds(),
             **self.average.state(),
             "learning_rate": self.learning_rate.state(),
             "history": self.history,
-            "training_sums": self.training_errors.sums,
+            "training_sums": sums,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, dict]) -> None:
@@ -183,4 +211,4 @@ class TrainingModule(lightning.LightningModule):
         self.average.restore(state["average_steps"], state["averaged"], state["average"])
         self.learning_rate.restore(state["learning_rate"])
         self.history[:] = state["history"]
-        self.training_errors.sums = state["training_sums"]
+        self.training_errors.sums = state["training_sums"] if processes.is_first() else None

@@ -10,31 +10,22 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.device import chosen_device
-from openmm_allegro.model import Allegro
-from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
+from openmm_allegro.training import processes
+from openmm_allegro.training.batch import ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.keeper import HISTORY_FILE, LEFT_BY_A_STOPPED_START, RESUME_FILE, Keeper
 from openmm_allegro.training.metrics import ErrorTable, error_table, predict_frames
-from openmm_allegro.training.model_options import check_same_model
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.pictures import draw_learning_curve, draw_parity
 from openmm_allegro.training.progress_bar import ProgressBar
 from openmm_allegro.training.provenance import check_same_run, provenance, shared_by_resumed_runs
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
-from openmm_allegro.training.statistics import (
-    STATISTICS_FILE,
-    Statistics,
-    average_neighbours,
-    complete_model_options,
-    energy_shifts,
-    force_scales,
-    log_statistics,
-    store_statistics,
-    types_in,
-)
+from openmm_allegro.training.starting_model import starting_model
+from openmm_allegro.training.statistics import STATISTICS_FILE, log_statistics, store_statistics
 
 log = logging.getLogger(__name__)
 
@@ -77,29 +68,37 @@ def train(
 
     Resuming is exact where steps or epochs end the run; with a time limit the learning rate follows the clock.
     progress: show a bar. pictures: draw the learning curve and predictions at the end. callbacks: of Lightning, to
-    watch the run with.
+    watch the run with. With several `run.devices` the program is started again for each; those others leave by
+    SystemExit when the training is over.
     """
     folder = Path(output_dir)
-    _check_folder(folder, resume)
+    helper = processes.is_helper(config.run)
+    if not helper:
+        _check_folder(folder, resume)
     resume = resume and (folder / RESUME_FILE).is_file()
-    device = chosen_device(config.run.device).type
+    device, n_devices = chosen_device(config.run.device).type, processes.devices_of_a_node(config.run)
     if config.run.num_threads is not None:
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
-    model, batches, validation, statistics = _prepare(config, frames)
+    model, train_set, validation_set, statistics = starting_model(config, frames)
+    batches = ShuffledBatches(train_set, config.run.batch_size, config.run.seed)
+    validation = ShuffledBatches(validation_set, 4 * config.run.batch_size, seed=None)
     run_id = shared_by_resumed_runs(config, frames)
     if resume:
         check_same_run(folder / RESUME_FILE, run_id)
     module = TrainingModule(model, config, len(batches))
     keeper = Keeper(folder, validation, provenance(config, frames), run_id)
-    _make_folder(folder)
-    if statistics is not None and not resume:
+    if not helper:
+        _make_folder(folder)
+    if statistics is not None and not resume and not helper:
         log_statistics(statistics, model.config.r_max)
         store_statistics(statistics, model.config.r_max, folder / STATISTICS_FILE)
-    watchers: list[Callback] = [keeper, *([ProgressBar()] if progress else []), *callbacks]
-    _fit(module, batches, keeper, watchers, device, resume)
+    watchers = [keeper, *([ProgressBar()] if progress and not helper else []), *callbacks]
+    _fit(module, batches, keeper, watchers, (device, n_devices), resume)
     if not module.history or module.history[-1]["step"] != module.steps:
         keeper.validate_and_save(module)
+    if helper:
+        raise SystemExit(0)
     return _finish(module, frames, folder, pictures)
 
 
@@ -124,56 +123,24 @@ def _make_folder(folder: Path) -> None:
         raise OSError(f"cannot write in `{folder}`: {error.strerror}; name another output folder") from error
 
 
-def _prepare(
-    config: TrainingConfig, frames: FrameSets
-) -> tuple[Allegro, ShuffledBatches, ShuffledBatches, Statistics | None]:
-    """An untrained (or given) model, the batches to train and validate on, what an untrained model took from them."""
-    statistics = None
-    dtype = torch.float64 if config.run.precision == "float64" else torch.float32
-    torch.manual_seed(config.run.seed)
-    if config.run.start_from is not None:
-        model = load_model(config.run.start_from, dtype=dtype)
-        check_same_model(config.model, model.config)
-        names, cutoff = model.config.type_names, model.config.r_max
-        train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
-    else:
-        named = config.model.get("type_names")
-        found = types_in(frames.train)
-        names = tuple(named) if isinstance(named, list) else found
-        unseen = [name for name in names if name not in found]
-        if unseen:
-            warnings.warn(f"no training frame has {', '.join(unseen)}, which `model.type_names` names", stacklevel=3)
-        cutoff = float(str(config.model["r_max"]))
-        train_set = FrameDataset(frames.train, names, cutoff, dtype, config.data.min_distance)
-        statistics = Statistics(
-            type_names=names,
-            avg_num_neighbors=average_neighbours(train_set),
-            energy_scales=force_scales(frames.train, names),
-            energy_shifts=energy_shifts(frames.train, frames.one_atom, names, config.data),
-        )
-        model = Allegro(complete_model_options(config.model, statistics), dtype)
-    validation_set = FrameDataset(frames.validation, names, cutoff, dtype, config.data.min_distance)
-    size = config.run.batch_size
-    train, validation = (
-        ShuffledBatches(train_set, size, config.run.seed),
-        ShuffledBatches(validation_set, 4 * size, None),
-    )
-    return model, train, validation, statistics
-
-
 def _fit(
     module: TrainingModule,
     batches: ShuffledBatches,
     keeper: Keeper,
     callbacks: list[Callback],
-    device: str,
+    place: tuple[str, int],
     resume: bool,
 ) -> None:
+    """place: the kind of device, and how many of them on each node."""
+    device, n_devices = place
     run = module.config.run
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         accelerator=device,
-        devices=1,
+        devices=n_devices,
+        num_nodes=run.num_nodes,
+        strategy=DDPStrategy(broadcast_buffers=False) if n_devices * run.num_nodes > 1 else "auto",
         max_epochs=run.max_epochs or -1,
         max_steps=run.max_steps or -1,
         logger=TensorBoardLogger(keeper.folder, name="tensorboard", version=""),
@@ -184,7 +151,15 @@ def _fit(
         use_distributed_sampler=False,
         log_every_n_steps=module.steps_per_epoch,
     )
-    log.info("training %d weights on %s", sum(w.numel() for w in module.average.weights), device)
+    for each in (batches, keeper.validation):
+        each.deal_out(trainer.global_rank, trainer.world_size)
+    if trainer.is_global_zero:
+        log.info(
+            "training %d weights on %s%s",
+            sum(w.numel() for w in module.average.weights),
+            device,
+            f" in {trainer.world_size} processes" if trainer.world_size > 1 else "",
+        )
     try:
         with warnings.catch_warnings():
             # Lightning 2.6 beside torch 2.13 says this of its own code

@@ -1,54 +1,106 @@
 """Which frames are trained on, which are held back, and which are isolated atoms."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from openmm_allegro.training.config import DataOptions, LossOptions
+from openmm_allegro.training.config import DataOptions, LabelOptions, LossOptions
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Frame, check_energies, require_labels
+from openmm_allegro.training.store import Store, StoredFrames
+from openmm_allegro.training.sums import FrameSums, digest, sums_of_frames
 
 
 @dataclass(frozen=True)
 class FrameSets:
     """The frames of one run."""
 
-    train: list[Frame]
-    validation: list[Frame]
-    one_atom: list[Frame]
+    train: Sequence[Frame]
+    validation: Sequence[Frame]
+    one_atom: Sequence[Frame]
     """Isolated atoms taken out of the training files; empty unless `data.isolated_atoms = "in_train"`."""
 
     def fingerprint(self) -> str:
         """Changes when the frames, their labels or their order change."""
-        digest = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
-        for frame in self.train + self.validation:
-            for value in (frame.numbers, frame.cell, frame.positions, frame.energy, frame.forces, frame.stress):
-                digest.update(b"none" if value is None else np.asarray(value, dtype=np.float64).tobytes())
-        return digest.hexdigest()
+        hashed = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
+        for frames in (self.train, self.validation):
+            digests = frames.digests() if isinstance(frames, StoredFrames) else map(digest, frames)
+            hashed.update(b"".join(digests))
+        return hashed.hexdigest()
 
 
 def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:
-    """Read, divide and check the frames of a run."""
-    frames = read_frames(data.train, data)
-    one_atom: list[Frame] = []
+    """Read, divide and check the frames of a run; those of a store stay where they are."""
+    frames = _read(data.train, data)
+    one_atom: Sequence[Frame] = []
     if data.isolated_atoms == "in_train":
-        one_atom = [frame for frame in frames if len(frame.numbers) == 1]
-        frames = [frame for frame in frames if len(frame.numbers) > 1]
-    held_back: list[Frame] = []
+        single = _sizes(frames) == 1
+        one_atom, frames = take(frames, np.flatnonzero(single)), take(frames, np.flatnonzero(~single))
+    held_back: Sequence[Frame] = []
     if data.n_validation is not None:
         frames, held_back = _hold_back(frames, data.n_validation, data)
     if data.validation is not None:
-        held_back = read_frames(data.validation, data)
+        held_back = _read(data.validation, data)
     if data.n_train is not None:
         frames = _choose(frames, data.n_train, data.seed)
-    require_labels(frames, loss)
-    require_labels(held_back, loss)
-    check_energies([*frames, *held_back], data.max_energy_deviation)
+    for each in (frames, held_back):
+        if isinstance(each, StoredFrames):
+            each.require_labels(loss)
+        else:
+            require_labels(each, loss)
+    _check_energies(frames, held_back, data.max_energy_deviation)
     return FrameSets(frames, held_back, one_atom)
 
 
-def _hold_back(frames: list[Frame], count: int, data: DataOptions) -> tuple[list[Frame], list[Frame]]:
+def sums_of(frames: Sequence[Frame]) -> FrameSums:
+    """What the statistics need of each frame."""
+    return frames.sums() if isinstance(frames, StoredFrames) else sums_of_frames(frames)
+
+
+def take(frames: Sequence[Frame], chosen: NDArray[np.int64]) -> Sequence[Frame]:
+    """Some of the frames."""
+    return frames.take(chosen.tolist()) if isinstance(frames, StoredFrames) else [frames[i] for i in chosen]
+
+
+def _read(paths: Sequence[Path], data: DataOptions) -> Sequence[Frame]:
+    """The frames of files, or those of one store."""
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        return read_frames(paths, data)
+    if len(paths) > 1:
+        raise ValueError(
+            f"`{folders[0]}` is a store of frames and stands beside {len(paths) - 1} other data; "
+            "prepare one store from all files"
+        )
+    given = [name for name in LabelOptions.model_fields if name in data.model_fields_set]
+    if given:
+        raise ValueError(
+            f"`data.{given[0]}` has no effect on the store `{folders[0]}`, whose labels were read when it was "
+            "prepared; leave it out"
+        )
+    return StoredFrames(Store(folders[0]))
+
+
+def _sizes(frames: Sequence[Frame]) -> NDArray[np.int64]:
+    return frames.sizes if isinstance(frames, StoredFrames) else np.array([len(frame.numbers) for frame in frames])
+
+
+def _check_energies(train: Sequence[Frame], validation: Sequence[Frame], max_deviation: float) -> None:
+    tables = [sums_of(train), sums_of(validation)]
+    names = sorted({name for table in tables for name in table.symbols})
+    check_energies(
+        np.concatenate([table.counts_of(names) for table in tables]),
+        np.concatenate([table.energies for table in tables]),
+        lambda row: train[row] if row < len(train) else validation[row - len(train)],
+        max_deviation,
+    )
+
+
+def _hold_back(frames: Sequence[Frame], count: int, data: DataOptions) -> tuple[Sequence[Frame], Sequence[Frame]]:
     if count >= len(frames):
         raise ValueError(
             f"`data.n_validation` is {count}, but there are only {len(frames)} frames; leave some to train on"
@@ -56,12 +108,11 @@ def _hold_back(frames: list[Frame], count: int, data: DataOptions) -> tuple[list
     order = np.arange(len(frames))
     if data.split == "random":
         order = np.random.default_rng(data.seed).permutation(len(frames))
-    train, held_back = sorted(order[:-count]), sorted(order[-count:])
-    return [frames[i] for i in train], [frames[i] for i in held_back]
+    return take(frames, np.sort(order[:-count])), take(frames, np.sort(order[-count:]))
 
 
-def _choose(frames: list[Frame], count: int, seed: int) -> list[Frame]:
+def _choose(frames: Sequence[Frame], count: int, seed: int) -> Sequence[Frame]:
     if count > len(frames):
         raise ValueError(f"`data.n_train` is {count}, but only {len(frames)} frames are left to train on")
     chosen = np.random.default_rng(seed).permutation(len(frames))[:count]
-    return [frames[i] for i in sorted(chosen)]
+    return take(frames, np.sort(chosen))

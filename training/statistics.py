@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.config import AllegroConfig
@@ -20,6 +19,7 @@ from openmm_allegro.training.config import DataOptions
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.model_options import ModelOptions, allegro_config
+from openmm_allegro.training.splits import sums_of
 
 log = logging.getLogger(__name__)
 STATISTICS_FILE = "statistics.json"
@@ -56,26 +56,18 @@ def _by_type(figures: dict[str, float]) -> str:
 
 def types_in(frames: Sequence[Frame]) -> tuple[str, ...]:
     """Chemical symbols of all atoms, by atomic number."""
-    symbols = {symbol for frame in frames for symbol in frame.symbols}
-    return tuple(sorted(symbols, key=lambda symbol: int(atomic_numbers[symbol])))
+    return sums_of(frames).symbols
 
 
 def average_neighbours(dataset: FrameDataset) -> float:
     """Mean number of neighbours of an atom within the cutoff."""
-    half_padding = dataset.padding_length / 2
-    real = sum(int((item.edge_vectors.norm(dim=2) < half_padding).sum()) for item in dataset.items)
-    return max(real / sum(len(item.centre_types) for item in dataset.items), 1.0)
+    return max(dataset.n_pairs / dataset.n_atoms, 1.0)
 
 
 def force_scales(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
     """Root mean square of the force components on each type of atom [eV/Å]; 1 where there are none."""
-    scales = {}
-    for name in type_names:
-        of_type = [frame.forces[np.array(frame.symbols) == name] for frame in frames if frame.forces is not None]
-        components = np.concatenate([forces.ravel() for forces in of_type]) if of_type else np.zeros(0)
-        rms = float(np.sqrt(np.mean(components**2))) if components.size else 0.0
-        scales[name] = rms if rms > 0 else 1.0
-    return scales
+    sums = sums_of(frames)
+    return {name: sums.force_rms(name) or 1.0 for name in type_names}
 
 
 def fitted_shifts(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
@@ -84,12 +76,12 @@ def fitted_shifts(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[st
     Where the compositions do not tell the types apart (all frames one molecule), this is the
     solution of smallest norm: the sum over a frame is right, the single values are not physical.
     """
-    labelled = [frame for frame in frames if frame.energy is not None]
-    if not labelled:
+    sums = sums_of(frames)
+    known = np.isfinite(sums.energies)
+    if not known.any():
         return dict.fromkeys(type_names, 0.0)
-    counts = np.array([[frame.symbols.count(name) for name in type_names] for frame in labelled], float)
-    energies = np.array([frame.energy for frame in labelled], float)
-    solution = np.linalg.lstsq(counts, energies, rcond=1e-8)[0]  # (t,)
+    counts = sums.counts_of(type_names)[known].astype(np.float64)
+    solution = np.linalg.lstsq(counts, sums.energies[known], rcond=1e-8)[0]  # (t,)
     return dict(zip(type_names, solution.tolist(), strict=True))
 
 
@@ -111,7 +103,7 @@ def energy_shifts(
 ) -> dict[str, float]:
     """Energy of the isolated atom of each type [eV], as `data.isolated_atoms` asks."""
     choice = data.isolated_atoms
-    if choice == "fit":
+    if choice is None or choice == "fit":
         return fitted_shifts(frames, names)
     if isinstance(choice, dict):
         energies, source = choice, "`data.isolated_atoms` [eV]"
