@@ -58,9 +58,9 @@ class DataOptions(LabelOptions):
     """Which frames are trained on, and which are held back to watch the error."""
 
     train: Paths
-    """Files to train on: extended XYZ (also .gz, .xz), npz, or what else ASE reads."""
+    """Files to train on: extended XYZ (also .gz, .xz), npz, what else ASE reads; or one store (`prepare`)."""
     validation: Paths | None = None
-    """Files to validate on."""
+    """Files to validate on, or one store."""
     n_validation: Count | None = None
     """Hold back this many of the training frames, where no `validation` is given."""
     n_train: Count | None = None
