@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
 from openmm_allegro.mlp import ScaledLinear
 from openmm_allegro.typed import ModulesOf
@@ -48,7 +48,7 @@ class ProductWithGraph(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         features, weight = ctx.saved_tensors
         wants_features, wants_weight = ctx.needs_input_grad
         grad = grad if grad.stride(1) == 1 else grad.contiguous()
@@ -157,7 +157,7 @@ class SiluSlopeWithGraph(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, outer: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: BackwardCFunction, outer: Tensor) -> tuple[Tensor, Tensor]:
         grad, before = ctx.saved_tensors
         gate = torch.sigmoid(before)
         half = torch.ops.aten.sigmoid_backward(outer * grad, gate)  # outer·grad·σ(1 - σ)

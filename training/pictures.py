@@ -32,7 +32,9 @@ def draw_learning_curve(history: Sequence[dict[str, float]], path: Path) -> None
         axes.plot(epochs, validation, color=VALIDATION, label="validation", lw=1.6)
         axes.set_yscale("log")
         axes.set_title(title, fontsize=10)
-    forces.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8)
+        if np.isnan(validation).all():
+            axes.set_visible(False)
     rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL, lw=1.2)
     rate.set_title("learning rate", fontsize=10)
     for axes in (forces, energy, rate):

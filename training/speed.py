@@ -166,7 +166,7 @@ def _peer_seconds(config: BenchConfig, frames: Sequence[Frame], folder: Path) ->
 def nequip_table(config: BenchConfig, symbols: Sequence[str], n_frames: int, folder: Path) -> dict[str, object]:
     """The configuration of `nequip-train` for the same model, batch and frames."""
     options = checked(own_table(config, folder / "frames.xyz"), TrainingConfig)
-    own_options = {"type_names": list(symbols), "avg_num_neighbors": 1.0, **options.model}
+    own_options: dict[str, object] = {"type_names": list(symbols), "avg_num_neighbors": 1.0, **options.model}
     model = nequip_options(checked(own_options, AllegroConfig), DTYPES[options.run.precision])
     epochs = -(-(config.warmup + config.steps) * config.batch_size // (n_frames - 1))
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": config.batch_size}
