@@ -49,8 +49,8 @@ class ProductWithGraph(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        features, weight = ctx.saved_tensors
-        wants_features, wants_weight = ctx.needs_input_grad
+        features, weight = tuple(ctx.saved_tensors)
+        wants_features, wants_weight = tuple(ctx.needs_input_grad)
         grad = grad if grad.stride(1) == 1 else grad.contiguous()
         return (
             torch.ops.mkldnn._linear_pointwise(grad, weight.t(), None, "none", [], "") if wants_features else None,
@@ -158,7 +158,7 @@ class SiluSlopeWithGraph(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: BackwardCFunction, outer: Tensor) -> tuple[Tensor, Tensor]:
-        grad, before = ctx.saved_tensors
+        grad, before = tuple(ctx.saved_tensors)
         gate = torch.sigmoid(before)
         half = torch.ops.aten.sigmoid_backward(outer * grad, gate)  # outer·grad·σ(1 - σ)
         curvature = torch.addcmul(half * 2, torch.rsub(gate, 0.5).mul_(2), half * before)
