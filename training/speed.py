@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ase
@@ -73,7 +73,7 @@ def training_speed(config: BenchConfig) -> dict[str, object]:
         torch.set_num_threads(config.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ase.io.write(folder / "frames.xyz", [_labelled_atoms(frame) for frame in frames], format="extxyz")
+        ase.io.write(folder / "frames.xyz", [labelled_atoms(frame) for frame in frames], format="extxyz")
         seconds = _own_seconds(config, folder / "first")
         peer_seconds: list[float] = []
         if config.peer is not None:
@@ -113,7 +113,8 @@ def _rates(seconds: Sequence[float], batch_size: int) -> dict[str, float]:
     }
 
 
-def _labelled_atoms(frame: Frame) -> ase.Atoms:
+def labelled_atoms(frame: Frame) -> ase.Atoms:
+    """A frame with its energy and forces as ASE keeps them."""
     atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.periodic)
     atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
     return atoms
@@ -167,39 +168,58 @@ def nequip_table(config: BenchConfig, symbols: Sequence[str], n_frames: int, fol
     """The configuration of `nequip-train` for the same model, batch and frames."""
     options = checked(own_table(config, folder / "frames.xyz"), TrainingConfig)
     own_options: dict[str, object] = {"type_names": list(symbols), "avg_num_neighbors": 1.0, **options.model}
-    model = nequip_options(checked(own_options, AllegroConfig), DTYPES[options.run.precision])
-    epochs = -(-(config.warmup + config.steps) * config.batch_size // (n_frames - 1))
-    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": config.batch_size}
+    own_config = checked(own_options, AllegroConfig)
+    model = nequip_options(own_config, DTYPES[options.run.precision]) | {
+        "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
+        "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
+        "per_type_energy_scales": "${training_data_stats:forces_rms}",
+    }
+    data = {"split_dataset": {"file_path": str(folder / "frames.xyz"), "train": n_frames - 1, "val": 1}}
+    limits: dict[str, object] = {
+        "max_steps": config.warmup + config.steps,
+        "accelerator": chosen_device(config.device).type,
+        "check_val_every_n_epoch": 1 + -(-(config.warmup + config.steps) * config.batch_size // (n_frames - 1)),
+        "enable_checkpointing": False,
+        "callbacks": [{"_target_": f"{__name__}.StepClock", "folder": str(folder)}],
+    }
+    return nequip_training(model, own_config, data, config.batch_size, limits)
+
+
+def nequip_training(
+    model: Mapping[str, object],
+    config: AllegroConfig,
+    data: Mapping[str, object],
+    batch_size: int,
+    limits: Mapping[str, object],
+) -> dict[str, object]:
+    """A configuration of `nequip-train`: Adam 0.002, per-atom energies and forces 1:1, moving average.
+
+    model: as nequip builds it, of the hyperparameters `config`; data: its files; limits: how long its trainer goes on,
+    where, and with which callbacks.
+    """
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": batch_size}
+    names = list(config.type_names)
+    transforms = [
+        {"_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper", "model_type_names": names},
+        {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": config.r_max},
+    ]
     return {
         "run": ["train"],
         "data": {
             "_target_": "nequip.data.datamodule.ASEDataModule",
-            "seed": config.seed,
-            "split_dataset": {"file_path": str(folder / "frames.xyz"), "train": n_frames - 1, "val": 1},
-            "transforms": [
-                {
-                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
-                    "model_type_names": list(symbols),
-                },
-                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": config.cutoff},
-            ],
-            "train_dataloader": loader,
+            "seed": 1,
+            **data,
+            "transforms": transforms,
+            "train_dataloader": {**loader, "shuffle": True},
             "val_dataloader": loader,
-            "stats_manager": {
-                "_target_": "nequip.data.CommonDataStatisticsManager",
-                "type_names": list(symbols),
-            },
+            "stats_manager": {"_target_": "nequip.data.CommonDataStatisticsManager", "type_names": names},
         },
         "trainer": {
             "_target_": "lightning.Trainer",
-            "max_steps": config.warmup + config.steps,
-            "accelerator": chosen_device(config.device).type,
-            "check_val_every_n_epoch": epochs + 1,
             "num_sanity_val_steps": 0,
             "enable_progress_bar": False,
-            "enable_checkpointing": False,
             "logger": False,
-            "callbacks": [{"_target_": f"{__name__}.StepClock", "folder": str(folder)}],
+            **limits,
         },
         "training_module": {
             "_target_": "nequip.train.EMALightningModule",
@@ -213,12 +233,7 @@ def nequip_table(config: BenchConfig, symbols: Sequence[str], n_frames: int, fol
                 "coeffs": {"per_atom_energy_mae": 1.0, "forces_mae": 1.0},
             },
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.002},
-            "model": model
-            | {
-                "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
-                "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
-                "per_type_energy_scales": "${training_data_stats:forces_rms}",
-            },
+            "model": model,
         },
         "global_options": {"allow_tf32": False},
     }
