@@ -143,7 +143,9 @@ def theirs(config: TrainingConfig, folder: Path) -> tuple[Path, int]:
 def as_our_model(checkpoint: Path, like: Allegro, path: Path) -> tuple[Path, int]:
     """The averaged weights of a nequip checkpoint in a model file, and the steps it has seen."""
     from nequip.model.saved_models.checkpoint import ModelFromCheckpoint
+    from nequip.utils.global_state import set_global_state
 
+    set_global_state()
     copy_nequip_weights(ModelFromCheckpoint(str(checkpoint))["sole_model"], like)
     save_model(like, path)
     return path, int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
