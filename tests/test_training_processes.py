@@ -35,9 +35,9 @@ entry_point()
 RUN = 'max_epochs = 4\nprecision = "float64"\ndevices = {devices}'
 
 
-def write_run(folder, run):
+def write_run(folder, run, optimizer=""):
     """Clusters, and periodic frames with a stress; 13 of 17 are trained on, so every fifth batch has one frame."""
-    path = write_toy_run(folder, run)
+    path = write_toy_run(folder, run, optimizer)
     frames = toy_frames(9) + toy_frames(8, seed=1, periodic=True)
     ase.io.write(folder / "toy.xyz", [toy_atoms(frame) for frame in frames], format="extxyz")
     path.write_text(path.read_text() + "[loss]\nstress = 0.5\nenergy = 2.0\n")
@@ -73,6 +73,20 @@ def test_two_processes_give_the_weights_of_one_also_when_killed(tmp_path):
         for row, other in zip(csv.DictReader(first), csv.DictReader(second), strict=True):
             for name in row.keys() - {"seconds"}:
                 assert float(other[name]) == pytest.approx(float(row[name]), rel=1e-12), name
+
+
+def test_sharpness_is_that_of_the_whole_batch(tmp_path):
+    path = write_run(tmp_path, RUN.format(devices=2), "sam_rho = 0.1")
+    done = command(path, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    path.write_text(path.read_text().replace("devices = 2", "devices = 1"))
+    one = train(load_config(path), tmp_path / "one", progress=False, pictures=False)
+    path.write_text(path.read_text().replace("sam_rho = 0.1", ""))
+    flat = train(load_config(path), tmp_path / "flat", progress=False, pictures=False)
+    two = load_file(tmp_path / "two" / "last.safetensors")
+    for name, weights in load_file(one.last_model).items():
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-12)  # sums in another order, twice a step
+    assert any((two[name] - weights).abs().max() > 1e-3 for name, weights in load_file(flat.last_model).items())
 
 
 def test_a_time_limit_stops_two_processes_in_the_same_step(tmp_path):
