@@ -155,7 +155,7 @@ def _peer_seconds(config: BenchConfig, frames: Sequence[Frame], folder: Path) ->
     symbols = sorted({symbol for frame in frames for symbol in frame.symbols})
     text = json.dumps(nequip_table(config, symbols, len(frames), folder))  # JSON is YAML
     (folder / "nequip.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-c", "from nequip.scripts.train import main; main()"]
+    command = [sys.executable, "-P", "-c", "from nequip.scripts.train import main; main()"]
     command += ["-cp", str(folder), "-cn", "nequip", f"hydra.run.dir={folder / 'nequip'}"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LONGEST_PEER_RUN)

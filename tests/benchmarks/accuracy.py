@@ -132,7 +132,7 @@ def theirs(config: TrainingConfig, folder: Path) -> tuple[Path, int]:
     table = nequip_training(model, start.model.config, files, config.run.batch_size, limits)
     table["training_module"] = {**cast(dict[str, object], table["training_module"]), "lr_scheduler": scheduler}
     (folder / "nequip.yaml").write_text(json.dumps(table))
-    command = [sys.executable, "-c", "from nequip.scripts.train import main; main()", "-cp", str(folder)]
+    command = [sys.executable, "-P", "-c", "from nequip.scripts.train import main; main()", "-cp", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with (folder / "nequip.log").open("w") as log:
         words = [*command, "-cn", "nequip", f"hydra.run.dir={folder}"]
