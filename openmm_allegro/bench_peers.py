@@ -31,6 +31,7 @@ NEEDED: dict[Peer, tuple[str, ...]] = {
     "openmm-ml": ("openmmml", "nequip", "allegro"),
     "nequip-aoti": ("nequip", "allegro"),
     "nequip-torchscript": ("nequip", "allegro"),
+    "nequip": ("nequip", "allegro"),
 }
 EXAMPLE_ATOMS = 1000
 """Atoms that nequip-compile is shown at most."""

@@ -118,7 +118,7 @@ class Edges(torch.nn.Module):
         grad_harmonics: Tensor,
         grad_first: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """grad: for the scalars (n, k, u). Adds to grad_harmonics (n, m, k), spends `kept`.
+        """grad: for the scalars (n, k, u). Adds to grad_harmonics (n, m, k).
 
         Returns grad_first (n, k, c), empty at the first call, with what is added; and that for the readers (n, m, u).
         """

@@ -1,6 +1,5 @@
 """How many frames a second training takes in: here, and by nequip with the same model on the same frames."""
 
-import importlib.util
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 
 from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.bench_machine import machine, versions
-from openmm_allegro.bench_peers import nequip_options
+from openmm_allegro.bench_peers import check_installed, nequip_options
 from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.device import chosen_device
@@ -61,8 +60,8 @@ def training_speed(config: BenchConfig) -> dict[str, object]:
     steps together; quartiles are of single steps.
     """
     assert config.data is not None
-    if config.peer is not None and importlib.util.find_spec("allegro") is None:
-        raise ValueError('`peer` is nequip, but `allegro` is not installed; `pip install "openmm-allegro[nequip]"`')
+    if config.peer is not None:
+        check_installed(config.peer)
     frames = [frame for frame in read_frames(config.data) if frame.energy is not None and frame.forces is not None]
     if len(frames) <= config.batch_size:
         raise ValueError(
