@@ -11,6 +11,7 @@ from training_toys import toy_atoms, toy_frames, write_toy_run
 
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import DataOptions, OptimizerOptions, RunOptions, TrainingConfig, load_config
+from openmm_allegro.training.heads import HeadBatch
 from openmm_allegro.training.loss import weighted_loss
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer, dense_weights
@@ -131,7 +132,7 @@ def test_a_step_with_sharpness_has_the_gradient_uphill_and_the_weights_below():
         run=RunOptions(max_steps=1),
     )
     batch = FrameDataset(toy_frames(3), ("H", "O"), 4.0, torch.float64).batch([0, 1, 2])
-    module = TrainingModule(model, config, 1)
+    module = TrainingModule({"": model}, config, 1)
     weights = module.average.weights
     before = [weight.detach().clone() for weight in weights]
 
@@ -148,7 +149,7 @@ def test_a_step_with_sharpness_has_the_gradient_uphill_and_the_weights_below():
     with torch.no_grad():
         for weight, kept in zip(weights, before, strict=True):
             weight.copy_(kept)
-    module.training_step(batch, 0).backward()
+    module.training_step(HeadBatch(0, batch), 0).backward()
     module.on_after_backward()
     assert not torch.allclose(uphill[0], below[0], rtol=1e-3)
     for weight, kept, gradient in zip(weights, before, uphill, strict=True):

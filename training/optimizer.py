@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from openmm_allegro.mlp import ScaledLinear
-from openmm_allegro.model import Allegro
 from openmm_allegro.training.config import OptimizerOptions
 from openmm_allegro.training.schedule import MovingAverage
 
@@ -16,7 +15,7 @@ Closure = Callable[[], Tensor | float | None]
 """Computes the gradients, and returns the loss."""
 
 
-def build_optimizer(model: Allegro, average: MovingAverage, options: OptimizerOptions) -> torch.optim.Optimizer:
+def build_optimizer(model: torch.nn.Module, average: MovingAverage, options: OptimizerOptions) -> torch.optim.Optimizer:
     """The optimiser of the trained weights; `schedule_free` writes its own average into `average`."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if options.name == "schedule_free":
@@ -27,7 +26,7 @@ def build_optimizer(model: Allegro, average: MovingAverage, options: OptimizerOp
     return kind(weights, lr=options.lr, weight_decay=options.weight_decay, amsgrad=options.amsgrad, fused=True)
 
 
-def dense_weights(model: Allegro) -> list[Parameter]:
+def dense_weights(model: torch.nn.Module) -> list[Parameter]:
     """Weights that act as matrices: those of the dense layers, without the one that reads out a single number."""
     layers = [module for module in model.modules() if isinstance(module, ScaledLinear)]
     return [layer.weight for layer in layers if layer.weight.requires_grad and min(layer.weight.shape) > 1]
