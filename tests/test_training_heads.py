@@ -98,7 +98,7 @@ def test_each_head_learns_its_own_level_and_leaves_an_ordinary_model(tmp_path):
         other = next(frames[head] for head in frames if head != name)
         own_errors = evaluate(load_model(each.best_model), frames[name])
         # the levels differ by 1 eV for each of 3 to 5 atoms
-        assert own_errors.energy_mae_mev < 300 < evaluate(load_model(each.best_model), other).energy_mae_mev
+        assert own_errors.energy_mae_mev < 1000 < evaluate(load_model(each.best_model), other).energy_mae_mev
         rms_force = (sum((f.forces**2).sum() for f in frames[name]) / sum(f.forces.size for f in frames[name])) ** 0.5
         assert own_errors.forces_rmse_mev_per_angstrom < 0.6e3 * rms_force
         assert each.validation.n_frames == {"low": 3, "high": 2}[name]
@@ -203,7 +203,8 @@ def test_a_head_may_have_a_loss_of_its_own(tmp_path):
     assert result.heads["high"].validation.forces_mae_mev_per_angstrom is None
     assert result.heads["low"].validation.forces_mae_mev_per_angstrom > 0
     path.write_text(path.read_text().replace("[heads.high.loss]\nforces = 0.0\n", ""))
-    with pytest.raises(ValueError, match=r"head `high`: frame . of `high.xyz` has no forces, but `loss.forces` is 1"):
+    message = r"head `high`: frame . of `high.xyz` has no forces, .* or set `heads.high.loss.forces = 0`"
+    with pytest.raises(ValueError, match=message):
         run(path, tmp_path / "again")
 
 
@@ -414,7 +415,7 @@ def test_the_command_answers_for_each_head_and_evaluates_its_model(tmp_path, cap
         ("weight = 2.0", "weight = 0", "option `heads.high.weight` is 0: input should be greater than 0"),
         ("weight = 2.0", "wieght = 2.0", "unknown option `heads.high.wieght`; did you mean `weight`"),
         ("weight = 2.0", "loss = { enrgy = 1.0 }", "unknown option `heads.high.loss.enrgy`; did you mean `energy`"),
-        ("n_validation = 3", "", "option `heads.low`: give either `data.validation`"),
+        ("n_validation = 3", "", "option `heads.low`: give either `validation` .a file. or"),
         (LOW_ATOMS, '"keep"', '`heads.low.isolated_atoms` is "keep", but there is no `run.start_from`'),
         (
             "[model]",

@@ -74,7 +74,7 @@ class DataOptions(LabelOptions):
     @model_validator(mode="after")
     def _one_validation_set(self) -> "DataOptions":
         if (self.validation is None) == (self.n_validation is None):
-            raise ValueError("give either `data.validation` (a file) or `data.n_validation` (a count)")
+            raise ValueError("give either `validation` (a file) or `n_validation` (a count)")
         return self
 
 

@@ -138,4 +138,7 @@ def speaking_of(head: str) -> Iterator[None]:
 
 
 def _of_head(sentence: str, head: str) -> str:
-    return f"head `{head}`: {sentence.replace('`data.', f'`heads.{head}.')}" if head else sentence
+    if not head:
+        return sentence
+    in_file = sentence.replace("`data.", f"`heads.{head}.").replace("`loss.", f"`heads.{head}.loss.")
+    return f"head `{head}`: {in_file}"

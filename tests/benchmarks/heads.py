@@ -51,12 +51,10 @@ def trained(folder: Path, name: str, **options: object) -> TrainResult:
     return train(load_config(path), folder / name, pictures=False, callbacks=[UseProcessorClock()])
 
 
-def row(what: str, steps: int, errors: ErrorTable) -> str:
-    """One row of the table."""
-    return (
-        f"| {what} | {steps} | {errors.forces_mae_mev_per_angstrom:.1f} / {errors.forces_rmse_mev_per_angstrom:.1f} "
-        f"| {errors.energy_per_atom_mae_mev:.2f} |"
-    )
+def say(what: str, steps: int, errors: ErrorTable) -> None:
+    """Print one row of the table."""
+    forces = f"{errors.forces_mae_mev_per_angstrom:.1f} / {errors.forces_rmse_mev_per_angstrom:.1f}"
+    print(f"| {what} | {steps} | {forces} | {errors.energy_per_atom_mae_mev:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -71,21 +69,19 @@ def main() -> None:
     data = {name: next(Path(os.environ["OPENMM_ALLEGRO_DATA"], name).glob("*.xyz.xz")) for name in (PBE0, SCAN)}
     shared = {name: getattr(options, name) for name in ("minutes", "lr", "seed")}
     pbe0 = HEAD.format(name="pbe0", data=data[PBE0], n_validation=20, options="")
-    rows = []
+    print("| model | steps | forces MAE / RMSE [meV/Å] | energy MAE [meV/atom] |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for count in options.frames:
             few = {"name": "scan", "data": data[SCAN], "n_validation": 60}
             scan = HEAD.format(**few, options=f"n_train = {count}")
             alone = trained(Path(folder), f"alone-{count}", heads=scan, **shared)
-            rows.append(row(f"SCAN, {count} frames alone", alone.steps, alone.validation))
+            say(f"SCAN, {count} frames alone", alone.steps, alone.validation)
             for weight in options.weights:
                 scan = HEAD.format(**few, options=f"n_train = {count}\nweight = {weight}")
                 both = trained(Path(folder), f"both-{count}-{weight}", heads=pbe0 + scan, **shared)
                 what = f"SCAN, {count} frames of weight {weight:g}, beside 380 of PBE0+TS"
-                rows.append(row(what, both.steps, both.heads["scan"].validation))
-                rows.append(row("the same run, errors of PBE0+TS", both.steps, both.heads["pbe0"].validation))
-    print("| model | steps | forces MAE / RMSE [meV/Å] | energy MAE [meV/atom] |\n|---|---|---|---|")
-    print("\n".join(rows))
+                say(what, both.steps, both.heads["scan"].validation)
+                say("the same run, errors of PBE0+TS", both.steps, both.heads["pbe0"].validation)
 
 
 if __name__ == "__main__":
