@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_training_processes import command
-from test_training_run import assert_same_weights, kill_in_rename, kill_in_step, run
+from test_training_run import assert_same_weights, kill_in_rename, run
 from training_toys import TOY_TOML, toy_atoms, toy_frames, write_toy_run
 
 from openmm_allegro.checkpoint import load_model, read_metadata
@@ -24,6 +24,7 @@ from openmm_allegro.training.metrics import evaluate
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.predict import predict
 from openmm_allegro.training.prepare import prepare
+from openmm_allegro.training.schedule import MovingAverage
 
 # Lightning names the packages it would rather see than those it finds
 pytestmark = [pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning")]
@@ -256,11 +257,20 @@ def test_an_epoch_has_every_frame_once_in_an_order_known_from_its_seed():
 
 
 @pytest.mark.parametrize("optimizer", ['name = "muon"\nsam_rho = 0.1', 'name = "schedule_free"\nschedule = "constant"'])
-def test_a_killed_run_of_two_heads_goes_on_to_the_same_weights(tmp_path, optimizer):
+def test_a_broken_run_of_two_heads_goes_on_to_the_same_weights(tmp_path, monkeypatch, optimizer):
     path = write_heads(tmp_path, "max_epochs = 4\nvalidate_every = 2", optimizer)
-    whole = run(path, tmp_path / "whole")
-    kill_in_step(17, path, tmp_path / "killed")  # in the last of four epochs
-    resumed = run(path, tmp_path / "killed", resume=True)
+    whole, update = run(path, tmp_path / "whole"), MovingAverage.update
+
+    def update_and_break(self, progress):
+        update(self, progress)
+        if self.steps == 17:  # in the last of four epochs
+            raise OSError("the plug is out")
+
+    monkeypatch.setattr(MovingAverage, "update", update_and_break)
+    with pytest.raises(OSError, match="the plug is out"):
+        run(path, tmp_path / "broken")
+    monkeypatch.setattr(MovingAverage, "update", update)
+    resumed = run(path, tmp_path / "broken", resume=True)
     assert resumed.steps == whole.steps == 20
     for name, head in whole.heads.items():
         assert_same_weights(head.last_model, resumed.heads[name].last_model)

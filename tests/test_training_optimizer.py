@@ -58,6 +58,34 @@ def test_schedule_free_follows_algorithm_1_of_its_paper():
     assert abs(x - 3) < abs(1 - 3)
 
 
+def test_schedule_free_averages_over_the_steps_in_which_a_weight_rests():
+    model = Quadratic()
+    model.other = torch.nn.Parameter(torch.tensor([5.0], dtype=torch.float64))
+    average = MovingAverage([model.weight, model.other], SCHEDULE_FREE)
+    optimizer = build_optimizer(model, average, SCHEDULE_FREE)
+    z = y = 5.0
+    v, own_steps = 0.0, 0
+    visited, rates = [], []
+    for t in range(1, 31):
+        optimizer.zero_grad()
+        (model.weight - 3).square().sum().backward()
+        if t % 3 == 0:
+            (model.other + 1).square().sum().backward()
+            gradient = 2 * (y + 1)
+            own_steps += 1
+            v = 0.999 * v + 0.001 * gradient**2
+            gamma = 0.05 * math.sqrt(1 - 0.999**own_steps)
+            z = z - gamma * gradient / (math.sqrt(v) + 1e-8) - gamma * 0.02 * y
+        optimizer.step()
+        visited.append(z)
+        rates.append(1 - 0.999**t)  # squared learning rates of the steps, up to a factor
+        x = sum(rate * each for rate, each in zip(rates, visited, strict=True)) / sum(rates)
+        y = 0.1 * z + 0.9 * x
+        assert average.average[1].item() == pytest.approx(x, rel=1e-12)
+        assert model.other.item() == pytest.approx(y, rel=1e-12)
+    assert z < 4.6
+
+
 def test_a_step_of_muon_is_the_orthogonal_factor_of_the_gradient():
     model = small_model(torch.float32)
     options = OptimizerOptions(name="muon", lr=0.01)
