@@ -2,8 +2,9 @@
 
 Usage: OPENMM_ALLEGRO_DATA=... python tests/benchmarks/heads.py [--minutes 5] [--frames 10 50]
 Trains on some frames of SCAN water alone, and on them together with 380 frames of PBE0+TS water as another head, each
-for the same minutes of one thread's computing. Printed are the errors over 60 other SCAN frames, the same for all runs,
-which also choose the best model of each run (with two heads together with 20 PBE0+TS frames).
+for the same minutes of one thread's computing and validated about every 400 steps. Printed are the errors over 60 other
+SCAN frames, the same for all runs, which also choose the best model of each run (with two heads together with 20
+PBE0+TS frames).
 """
 
 import argparse
@@ -34,6 +35,7 @@ batch_size = 1
 max_time_minutes = {minutes}
 num_threads = 1
 seed = {seed}
+validate_every = {validate_every}
 device = "cpu"
 """
 HEAD = """
@@ -74,11 +76,11 @@ def main() -> None:
         for count in options.frames:
             few = {"name": "scan", "data": data[SCAN], "n_validation": 60}
             scan = HEAD.format(**few, options=f"n_train = {count}")
-            alone = trained(Path(folder), f"alone-{count}", heads=scan, **shared)
+            alone = trained(Path(folder), f"alone-{count}", heads=scan, validate_every=max(1, 400 // count), **shared)
             say(f"SCAN, {count} frames alone", alone.steps, alone.validation)
             for weight in options.weights:
                 scan = HEAD.format(**few, options=f"n_train = {count}\nweight = {weight}")
-                both = trained(Path(folder), f"both-{count}-{weight}", heads=pbe0 + scan, **shared)
+                both = trained(Path(folder), f"both-{count}-{weight}", heads=pbe0 + scan, validate_every=1, **shared)
                 what = f"SCAN, {count} frames of weight {weight:g}, beside 380 of PBE0+TS"
                 say(what, both.steps, both.heads["scan"].validation)
                 say("the same run, errors of PBE0+TS", both.steps, both.heads["pbe0"].validation)
