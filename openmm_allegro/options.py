@@ -75,13 +75,17 @@ def _located(problem: ErrorDetails, model_class: type[BaseModel]) -> tuple[list[
     pydantic goes on into the alternatives of a union and places in a list, which are no names of options.
     """
     owner, path = model_class, []
+    named_by_user = False
     for part in problem["loc"]:
         path.append(str(part))
+        if named_by_user:
+            named_by_user = False
+            continue
         field = owner.model_fields.get(str(part))
         inner = _table(field.annotation) if field is not None else None
-        if inner is None:
+        if field is None or inner is None:
             break
-        owner = inner
+        owner, named_by_user = inner, get_origin(field.annotation) is dict
     return path, owner
 
 

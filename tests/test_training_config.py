@@ -71,7 +71,7 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ("r_max = 5.0", "", "option `model.r_max` is missing"),
         ("max_epochs = 3", "max_epochs = 0", "option `run.max_epochs` is 0: input should be greater than 0"),
         ("max_epochs = 3", "", "say when to stop: `run.max_epochs`, `run.max_steps` or `run.max_time_minutes`"),
-        ("n_validation = 10", "", "give either `data.validation` .a file. or `data.n_validation` .a count."),
+        ("n_validation = 10", "", "option `data`: give either `validation` .a file. or `n_validation` .a count."),
         ("[run]", "[loss]\nforces = inf\n[run]", "option `loss.forces` is inf: input should be a finite number"),
         ("[run]", "[loss]\nforces = true\n[run]", "option `loss.forces` is True: input should be a valid number"),
         ("max_epochs = 3", "max_epochs = true", "option `run.max_epochs` is True: input should be a valid integer"),

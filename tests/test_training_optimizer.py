@@ -11,6 +11,7 @@ from training_toys import toy_atoms, toy_frames, write_toy_run
 
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import DataOptions, OptimizerOptions, RunOptions, TrainingConfig, load_config
+from openmm_allegro.training.heads import HeadBatch
 from openmm_allegro.training.loss import weighted_loss
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer, dense_weights
@@ -55,6 +56,34 @@ def test_schedule_free_follows_algorithm_1_of_its_paper():
         average.update(progress=t / 60)
         assert average.average[0].item() == pytest.approx(x, rel=1e-13)
     assert abs(x - 3) < abs(1 - 3)
+
+
+def test_schedule_free_averages_over_the_steps_in_which_a_weight_rests():
+    model = Quadratic()
+    model.other = torch.nn.Parameter(torch.tensor([5.0], dtype=torch.float64))
+    average = MovingAverage([model.weight, model.other], SCHEDULE_FREE)
+    optimizer = build_optimizer(model, average, SCHEDULE_FREE)
+    z = y = 5.0
+    v, own_steps = 0.0, 0
+    visited, rates = [], []
+    for t in range(1, 31):
+        optimizer.zero_grad()
+        (model.weight - 3).square().sum().backward()
+        if t % 3 == 0:
+            (model.other + 1).square().sum().backward()
+            gradient = 2 * (y + 1)
+            own_steps += 1
+            v = 0.999 * v + 0.001 * gradient**2
+            gamma = 0.05 * math.sqrt(1 - 0.999**own_steps)
+            z = z - gamma * gradient / (math.sqrt(v) + 1e-8) - gamma * 0.02 * y
+        optimizer.step()
+        visited.append(z)
+        rates.append(1 - 0.999**t)  # squared learning rates of the steps, up to a factor
+        x = sum(rate * each for rate, each in zip(rates, visited, strict=True)) / sum(rates)
+        y = 0.1 * z + 0.9 * x
+        assert average.average[1].item() == pytest.approx(x, rel=1e-12)
+        assert model.other.item() == pytest.approx(y, rel=1e-12)
+    assert z < 4.6
 
 
 def test_a_step_of_muon_is_the_orthogonal_factor_of_the_gradient():
@@ -131,7 +160,7 @@ def test_a_step_with_sharpness_has_the_gradient_uphill_and_the_weights_below():
         run=RunOptions(max_steps=1),
     )
     batch = FrameDataset(toy_frames(3), ("H", "O"), 4.0, torch.float64).batch([0, 1, 2])
-    module = TrainingModule(model, config, 1)
+    module = TrainingModule({"": model}, config, 1)
     weights = module.average.weights
     before = [weight.detach().clone() for weight in weights]
 
@@ -148,7 +177,7 @@ def test_a_step_with_sharpness_has_the_gradient_uphill_and_the_weights_below():
     with torch.no_grad():
         for weight, kept in zip(weights, before, strict=True):
             weight.copy_(kept)
-    module.training_step(batch, 0).backward()
+    module.training_step(HeadBatch(0, batch), 0).backward()
     module.on_after_backward()
     assert not torch.allclose(uphill[0], below[0], rtol=1e-3)
     for weight, kept, gradient in zip(weights, before, uphill, strict=True):

@@ -2,17 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from openmm_allegro.options import checked, read_table
+from openmm_allegro.training.loss_options import LossOptions
 from openmm_allegro.training.model_options import ModelOptions, check_model_options
-
-Positive = Annotated[float, Field(gt=0, strict=True)]
-NotNegative = Annotated[float, Field(ge=0, strict=True)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-Share = Annotated[float, Field(ge=0, le=1)]
+from openmm_allegro.training.sections import Count, NotNegative, Positive, Section
 
 
 def _as_list(value: object) -> object:
@@ -31,11 +28,7 @@ Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=
 Minutes = Annotated[float, BeforeValidator(_as_minutes), Field(gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class LabelOptions(_Section):
+class LabelOptions(Section):
     """Where a file keeps its labels, in which unit, and what counts as broken."""
 
     energy_key: str = "energy"
@@ -81,76 +74,20 @@ class DataOptions(LabelOptions):
     @model_validator(mode="after")
     def _one_validation_set(self) -> "DataOptions":
         if (self.validation is None) == (self.n_validation is None):
-            raise ValueError("give either `data.validation` (a file) or `data.n_validation` (a count)")
+            raise ValueError("give either `validation` (a file) or `n_validation` (a count)")
         return self
 
 
-class LossOptions(_Section):
-    """Weights of the errors of energy [eV], forces [eV/Å] and stress [eV/Å³], and how an error counts."""
+class HeadOptions(DataOptions):
+    """One of several levels of theory: its frames, and how they count."""
 
-    energy: NotNegative = 1.0
-    """Weight of the energy error."""
-    forces: NotNegative = 1.0
-    """Weight of the force error; with 0 the energies alone are trained on."""
-    stress: NotNegative = 0.0
-    """Weight of the stress error."""
-    kind: Literal["mse", "huber", "stratified_huber"] = "mse"
-    """`mse` squares errors; `huber` lets those beyond a threshold count linearly; `stratified_huber` lowers the
-    threshold of large forces."""
-    energy_end: NotNegative | None = None
-    """Weight of the energy error at the end of the run; not given: it stays."""
-    forces_end: NotNegative | None = None
-    """Weight of the force error at the end of the run; not given: it stays."""
-    stress_end: NotNegative | None = None
-    """Weight of the stress error at the end of the run; not given: it stays."""
-    ramp: tuple[Share, Share] = (0.0, 1.0)
-    """Shares of the run between which weights with an `_end` go there in a straight line; the same twice: at once."""
-    per_atom_energy: bool = True
-    """Divide the energy error by the number of atoms before it counts."""
-    huber_energy: Positive = 0.01
-    """Threshold of the energy error [eV], per atom with `per_atom_energy`."""
-    huber_forces: Positive = 0.01
-    """Threshold of the error of a force component [eV/Å]."""
-    huber_stress: Positive = 0.01
-    """Threshold of the error of a stress component [eV/Å³]."""
-    huber_strata: tuple[tuple[NotNegative, Positive], ...] = ((0.0, 1.0), (100.0, 0.7), (200.0, 0.4), (300.0, 0.1))
-    """`[size, share]`: reference forces of this size [eV/Å] or more have this share of `huber_forces`."""
-
-    @model_validator(mode="after")
-    def _something_to_train_on(self) -> "LossOptions":
-        if not any(self.largest(name) for name in ("energy", "forces", "stress")):
-            raise ValueError("all weights are 0: give `loss.energy`, `loss.forces` or `loss.stress`")
-        return self
-
-    @model_validator(mode="after")
-    def _ramp_of_something(self) -> "LossOptions":
-        if self.ramp[0] > self.ramp[1]:
-            raise ValueError(f"option `loss.ramp` is {list(self.ramp)}: it must not end before it begins")
-        ends = (self.energy_end, self.forces_end, self.stress_end)
-        if "ramp" in self.model_fields_set and all(end is None for end in ends):
-            raise ValueError(
-                "`loss.ramp` has no effect without `loss.energy_end`, `loss.forces_end` or `loss.stress_end`; "
-                "give one, or leave it out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _thresholds_of_something(self) -> "LossOptions":
-        users = dict.fromkeys(("huber_energy", "huber_forces", "huber_stress"), ("huber", "stratified_huber"))
-        for option, kinds in (users | {"huber_strata": ("stratified_huber",)}).items():
-            if option in self.model_fields_set and self.kind not in kinds:
-                raise ValueError(f'`loss.{option}` has no effect with `loss.kind = "{self.kind}"`; leave it out')
-        sizes = [size for size, _ in self.huber_strata]
-        if sizes[:1] != [0.0] or sizes != sorted(set(sizes)):
-            raise ValueError(f"the sizes in `loss.huber_strata` are {sizes}; they must begin with 0 and rise")
-        return self
-
-    def largest(self, name: str) -> float:
-        """The larger one of the two weights of `energy`, `forces` or `stress`."""
-        return max(getattr(self, name), getattr(self, f"{name}_end") or 0.0)
+    weight: Positive = 1.0
+    """Multiplies the loss of this head; which model is best is chosen by the mean so weighted."""
+    loss: LossOptions | None = None
+    """Loss of this head in place of `[loss]`, such as `forces = 0` where only energies are known."""
 
 
-class OptimizerOptions(_Section):
+class OptimizerOptions(Section):
     """How the weights move: the method, its learning rate over the run, and the average that is kept."""
 
     name: Literal["adam", "adamw", "schedule_free", "muon"] = "adam"
@@ -197,7 +134,7 @@ class OptimizerOptions(_Section):
         return self
 
 
-class RunOptions(_Section):
+class RunOptions(Section):
     """How long, on what, and in which precision."""
 
     batch_size: Count = 5
@@ -239,10 +176,13 @@ class RunOptions(_Section):
         return self
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """One training run."""
 
-    data: DataOptions
+    data: DataOptions | None = None
+    heads: dict[str, HeadOptions] = {}
+    """Frames of several levels of theory in place of `data`; each gets a model, which share all but their readout,
+    scales and shifts."""
     model: ModelOptions = {}
     """Options of AllegroConfig; those left out that describe the data are taken from the training frames."""
     loss: LossOptions = LossOptions()
@@ -252,13 +192,42 @@ class TrainingConfig(_Section):
     """The file as it was read, kept in every checkpoint."""
 
     @model_validator(mode="after")
-    def _energies_to_keep(self) -> "TrainingConfig":
-        if self.run.start_from is None and self.data.isolated_atoms == "keep":
+    def _data_or_heads(self) -> "TrainingConfig":
+        if (self.data is None) == (not self.heads):
+            raise ValueError("give either `[data]`, or `[heads.NAME]` for each level of theory")
+        odd = [name for name in self.heads if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]
+        if odd:
+            raise ValueError(f"the head {odd[0]!r} names files: use letters, digits, `_` and `-` only")
+        if self.heads and "per_type_energy_shifts" in self.model:
             raise ValueError(
-                '`data.isolated_atoms` is "keep", but there is no `run.start_from` with a model whose energies could '
-                'be kept; take "fit", or name a model'
+                "`model.per_type_energy_shifts` would be the same for all heads; give `isolated_atoms` of each head"
             )
         return self
+
+    @model_validator(mode="after")
+    def _energies_to_keep(self) -> "TrainingConfig":
+        for name, head in self.all_heads().items():
+            option = f"`heads.{name}.isolated_atoms`" if name else "`data.isolated_atoms`"
+            if self.run.start_from is None and head.isolated_atoms == "keep":
+                raise ValueError(
+                    f'{option} is "keep", but there is no `run.start_from` with a model whose energies could '
+                    'be kept; take "fit", or name a model'
+                )
+            if name and self.run.start_from is not None and head.isolated_atoms is None:
+                raise ValueError(
+                    f"{option} is missing: with `run.start_from` say of each head whether the energies of that model "
+                    'stay ("keep"), or what they become ("fit", a table, a file)'
+                )
+        return self
+
+    def all_heads(self) -> dict[str, HeadOptions]:
+        """The heads by name; `data` is one without a name."""
+        if self.data is None:
+            return self.heads
+        return {"": HeadOptions.model_construct(self.data.model_fields_set, **dict(self.data))}
+
+
+Data = TypeVar("Data", bound=DataOptions)
 
 
 def load_config(path: Path | str, data_root: Path | str | None = None) -> TrainingConfig:
@@ -272,12 +241,18 @@ def load_config(path: Path | str, data_root: Path | str | None = None) -> Traini
 
 
 def _with_absolute_paths(config: TrainingConfig, folder: Path, data_root: Path) -> TrainingConfig:
-    data, run = config.data, config.run
+    run = config.run
+    if run.start_from is not None:
+        run = run.model_copy(update={"start_from": folder / run.start_from})
+    data = config.data and _with_absolute_data(config.data, data_root)
+    heads = {name: _with_absolute_data(head, data_root) for name, head in config.heads.items()}
+    return config.model_copy(update={"data": data, "heads": heads, "run": run})
+
+
+def _with_absolute_data(data: Data, data_root: Path) -> Data:
     changed: dict[str, object] = {"train": tuple(data_root / path for path in data.train)}
     if data.validation is not None:
         changed["validation"] = tuple(data_root / path for path in data.validation)
     if isinstance(data.isolated_atoms, Path):
         changed["isolated_atoms"] = data_root / data.isolated_atoms
-    if run.start_from is not None:
-        run = run.model_copy(update={"start_from": folder / run.start_from})
-    return config.model_copy(update={"data": data.model_copy(update=changed), "run": run})
+    return data.model_copy(update=changed)

@@ -42,8 +42,8 @@ def with_types(model: Allegro, names: Sequence[str], scales: dict[str, float], n
     if isinstance(old.avg_num_neighbors, dict):
         tables["avg_num_neighbors"] = old.avg_num_neighbors | dict.fromkeys(names, neighbours)
     if old.per_type_energy_scales is not None:
-        tables["per_type_energy_scales"] = _by_name(old, model.scales) | {name: scales[name] for name in names}
-    tables["per_type_energy_shifts"] = _by_name(old, model.shifts) | dict.fromkeys(names, 0.0)
+        tables["per_type_energy_scales"] = by_name(old, model.scales) | {name: scales[name] for name in names}
+    tables["per_type_energy_shifts"] = by_name(old, model.shifts) | dict.fromkeys(names, 0.0)
     extended = Allegro(AllegroConfig.model_validate(old.model_dump() | tables), model.dtype)
     n_old, n_new = model.n_types, extended.n_types
     weights = extended.state_dict()
@@ -68,7 +68,7 @@ def fitted_to_the_rest(model: Allegro, data: FrameDataset, names: Sequence[str],
     Least squares over what the model leaves of the energies, of smallest norm where compositions do not tell
     the elements apart: so the energies of the atoms move by as little as the other level of theory asks for.
     """
-    shifts = _by_name(model.config, model.shifts)
+    shifts = by_name(model.config, model.shifts)
     counts, left = _left_over(model, data, batch_size)
     known = np.isfinite(left)
     columns = [model.config.type_names.index(name) for name in names]
@@ -103,5 +103,6 @@ def freeze(model: Allegro, parts: Sequence[str]) -> None:
         raise ValueError("`run.freeze` leaves no weight to train; name fewer parts")
 
 
-def _by_name(config: AllegroConfig, values: torch.Tensor) -> dict[str, float]:
+def by_name(config: AllegroConfig, values: torch.Tensor) -> dict[str, float]:
+    """One number for each type, (t,), by the type's name."""
     return dict(zip(config.type_names, values.detach().tolist(), strict=True))

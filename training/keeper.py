@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.training import processes
-from openmm_allegro.training.batch import ShuffledBatches
+from openmm_allegro.training.heads import InterleavedBatches, own_file, row_of_head
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.statistics import STATISTICS_FILE
 
@@ -38,11 +38,11 @@ class Keeper(Callback):
     def __init__(
         self,
         folder: Path,
-        validation: ShuffledBatches,
-        provenance: Mapping[str, JsonValue],
+        validation: InterleavedBatches,
+        provenance: Mapping[str, Mapping[str, JsonValue]],
         run_id: dict[str, str],
     ) -> None:
-        """run_id: what a resumed run must share with this one."""
+        """provenance: of the model of each head. run_id: what a resumed run must share with this one."""
         self.folder = folder
         self.validation = validation
         self.provenance = provenance
@@ -97,13 +97,17 @@ class Keeper(Callback):
         names = ["last.safetensors"]
         if row["validation_loss"] <= min(earlier["validation_loss"] for earlier in module.history):
             names.append("best.safetensors")
-        training: dict[str, JsonValue] = {
-            name: row[name] for name in row if name.startswith(("validation", "step", "epoch"))
-        }
         module.average.swap()
-        for name in names:
-            with saving(self.folder / name):
-                save_model(module.model, self.folder / name, {**self.provenance, "training": training})
+        for head in module.heads:
+            training: dict[str, JsonValue] = {
+                name: value
+                for name, value in row_of_head(row, head.name).items()
+                if name.startswith(("validation", "step", "epoch"))
+            }
+            for name in names:
+                path = self.folder / own_file(name, head.name)
+                with saving(path):
+                    save_model(head.model, path, {**self.provenance[head.name], "training": training})
         module.average.swap()
         with saving(self.folder / HISTORY_FILE):
             _write_history(self.folder / HISTORY_FILE, module.history)

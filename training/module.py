@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import lightning.pytorch as lightning
@@ -12,7 +12,8 @@ from torch import Tensor
 from openmm_allegro.model import Allegro
 from openmm_allegro.training import processes
 from openmm_allegro.training.batch import Batch
-from openmm_allegro.training.config import TrainingConfig
+from openmm_allegro.training.config import LossOptions, TrainingConfig
+from openmm_allegro.training.heads import HeadBatch, history_columns
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer
 from openmm_allegro.training.predict import LiveAllegro, Prediction, predict
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
@@ -83,22 +84,37 @@ class Clock:
         return self.before + (0.0 if self.started is None else time.monotonic() - self.started)
 
 
-class TrainingModule(lightning.LightningModule):
-    """A model with its loss, its optimiser, the learning rate and the moving average of its weights."""
+@dataclass
+class Head:
+    """One head while it is trained."""
 
-    def __init__(self, model: Allegro, config: TrainingConfig, steps_per_epoch: int) -> None:
+    name: str
+    model: Allegro
+    live: LiveAllegro
+    loss: LossOptions
+    weight: float
+    with_stress: bool
+    without: list[Tensor]
+    """Trained weights that only other heads have."""
+    training_errors: ErrorSums
+    validation_errors: ErrorSums
+
+
+class TrainingModule(lightning.LightningModule):
+    """The heads with their losses, the optimiser, the learning rate and the moving average of the weights."""
+
+    def __init__(self, models: Mapping[str, Allegro], config: TrainingConfig, steps_per_epoch: int) -> None:
+        """models: of the heads by name, which may share weights."""
         super().__init__()
-        self.model = model
-        self.live = LiveAllegro(model)
+        self.models = torch.nn.ModuleList(models.values())
         self.config = config
         self.learning_rate = LearningRate(config.optimizer)
-        self.average = MovingAverage([p for p in model.parameters() if p.requires_grad], config.optimizer)
-        self.optimizer = build_optimizer(model, self.average, config.optimizer)
+        self.average = MovingAverage([p for p in self.models.parameters() if p.requires_grad], config.optimizer)
+        self.heads = [self._head(name, model) for name, model in models.items()]
+        self.optimizer = build_optimizer(self.models, self.average, config.optimizer)
         rho = config.optimizer.sam_rho
         self.sharpness = SharpnessAware(self.average.weights, rho) if rho is not None else None
         self.clock = Clock()
-        self.training_errors = ErrorSums()
-        self.validation_errors = ErrorSums()
         self.history: list[dict[str, float]] = []
         """One row for each validation."""
         self.steps = 0
@@ -107,7 +123,23 @@ class TrainingModule(lightning.LightningModule):
         self.max_seconds = 60 * (config.run.max_time_minutes or math.inf)
         self.agreed_progress = 0.0
         """Share of the run that is over, the same for all processes in a step."""
-        self.with_stress = config.loss.largest("stress") > 0
+        self.without: list[Tensor] = []
+        """Trained weights that the head of the current step does not have."""
+
+    def _head(self, name: str, model: Allegro) -> Head:
+        options = self.config.all_heads()[name]
+        loss = options.loss or self.config.loss
+        return Head(
+            name=name,
+            model=model,
+            live=LiveAllegro(model),
+            loss=loss,
+            weight=options.weight,
+            with_stress=loss.largest("stress") > 0,
+            without=[weight for weight in self.average.weights if all(weight is not own for own in model.parameters())],
+            training_errors=ErrorSums(),
+            validation_errors=ErrorSums(),
+        )
 
     def progress(self) -> float:
         """Share of the run that is over, by the limit that will end it."""
@@ -130,20 +162,24 @@ class TrainingModule(lightning.LightningModule):
         """The weights are on their device now; the average joins them."""
         self.average.average = [average.to(self.device) for average in self.average.average]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; with `sam_rho` that of the weights uphill."""
+    def training_step(self, batch: HeadBatch, batch_idx: int) -> Tensor:
+        """Loss of one batch times the weight of its head; with `sam_rho` that of the weights uphill."""
         self.agreed_progress = self.progress_at(self.agreed_seconds())
-        loss = self._part_of_loss(batch, self.agreed_progress, self.training_errors, training=True)
+        head = self.heads[batch.head]
+        self.without = head.without
+        loss = self._part_of_loss(head, batch.frames, self.agreed_progress, head.training_errors, training=True)
         if self.sharpness is not None:
             gradients = torch.autograd.grad(loss, self.average.weights, materialize_grads=True)
             self.sharpness.climb([processes.total(gradient) for gradient in gradients])
-            loss = self._part_of_loss(batch, self.agreed_progress, None, training=True)
-        return processes.count() * loss  # Lightning averages the gradients of all processes
+            loss = self._part_of_loss(head, batch.frames, self.agreed_progress, None, training=True)
+        return processes.count() * head.weight * loss  # Lightning averages the gradients of all processes
 
-    def _part_of_loss(self, batch: Batch, progress: float, errors: ErrorSums | None, training: bool = False) -> Tensor:
+    def _part_of_loss(
+        self, head: Head, batch: Batch, progress: float, errors: ErrorSums | None, training: bool = False
+    ) -> Tensor:
         """Part of one process in the loss, noted down with the errors; a batch may have no frame for it."""
-        prediction = predict(self.live, batch, self.with_stress, training) if len(batch.n_atoms) > 0 else None
-        loss, n_frames = processes.part_of_loss(prediction, batch, self.config.loss, progress)
+        prediction = predict(head.live, batch, head.with_stress, training) if len(batch.n_atoms) > 0 else None
+        loss, n_frames = processes.part_of_loss(prediction, batch, head.loss, progress)
         if prediction is not None and errors is not None:
             errors.add(loss, n_frames, prediction, batch)
         if training and processes.count() > 1:  # every weight must have a gradient in each process
@@ -156,14 +192,16 @@ class TrainingModule(lightning.LightningModule):
             self.sharpness.descend()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Set the learning rate of this step; clip."""
+        """Set the learning rate of this step; clip; weights that the head does not have stay where they are."""
+        for weight in self.without:
+            weight.grad = None  # zero with several processes, which would move them by their momentum
         lr = self.learning_rate.at(self.steps, self.agreed_progress)
         for group in optimizer.param_groups:
             group["lr"] = lr
         if self.config.optimizer.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.average.weights, self.config.optimizer.gradient_clip)
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: object, batch: HeadBatch, batch_idx: int) -> None:
         """The weights have moved: take them into the average, and stop when the time is over."""
         self.steps += 1
         seconds = self.agreed_seconds()
@@ -171,29 +209,33 @@ class TrainingModule(lightning.LightningModule):
         if seconds >= self.max_seconds:
             self.trainer.should_stop = True
 
-    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+    def validate(self, batches: Iterable[HeadBatch]) -> dict[str, float]:
         """Errors of the averaged weights; adds a row to the history and returns it."""
         self.average.swap()
         for batch in batches:
-            self._part_of_loss(batch.to(self.device), 1.0, self.validation_errors)
+            head = self.heads[batch.head]
+            self._part_of_loss(head, batch.frames.to(self.device), 1.0, head.validation_errors)
         self.average.swap()
-        validation = self.validation_errors.take(self.device)
+        weights = {head.name: head.weight for head in self.heads}
+        training = {head.name: head.training_errors.take(self.device) for head in self.heads}
+        validation = {head.name: head.validation_errors.take(self.device) for head in self.heads}
         row = {
             "epoch": self.steps / self.steps_per_epoch,
             "step": self.steps,
             "seconds": self.clock.seconds(),
             "learning_rate": self.learning_rate.at(self.steps, self.progress()),
         }
-        row |= {f"train_{name}": value for name, value in self.training_errors.take(self.device).items()}
-        row |= {f"validation_{name}": value for name, value in validation.items()}
-        self.learning_rate.observe(validation["loss"])
+        row |= history_columns("train", training, weights)
+        row |= history_columns("validation", validation, weights)
+        self.learning_rate.observe(row["validation_loss"])
         self.history.append(row)
         return row
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add what Lightning does not know of."""
-        sums = self.training_errors.gathered(self.device)
-        self.training_errors.sums = sums if processes.is_first() else None
+        sums = [head.training_errors.gathered(self.device) for head in self.heads]
+        for head, own in zip(self.heads, sums, strict=True):
+            head.training_errors.sums = own if processes.is_first() else None
         checkpoint["openmm_allegro"] = {
             "steps": self.steps,
             "seconds": self.clock.seconds(),
@@ -211,4 +253,5 @@ class TrainingModule(lightning.LightningModule):
         self.average.restore(state["average_steps"], state["averaged"], state["average"])
         self.learning_rate.restore(state["learning_rate"])
         self.history[:] = state["history"]
-        self.training_errors.sums = state["training_sums"] if processes.is_first() else None
+        for head, sums in zip(self.heads, state["training_sums"], strict=True):
+            head.training_errors.sums = sums if processes.is_first() else None

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from openmm_allegro.mlp import ScaledLinear
-from openmm_allegro.model import Allegro
 from openmm_allegro.training.config import OptimizerOptions
 from openmm_allegro.training.schedule import MovingAverage
 
@@ -16,7 +15,7 @@ Closure = Callable[[], Tensor | float | None]
 """Computes the gradients, and returns the loss."""
 
 
-def build_optimizer(model: Allegro, average: MovingAverage, options: OptimizerOptions) -> torch.optim.Optimizer:
+def build_optimizer(model: torch.nn.Module, average: MovingAverage, options: OptimizerOptions) -> torch.optim.Optimizer:
     """The optimiser of the trained weights; `schedule_free` writes its own average into `average`."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if options.name == "schedule_free":
@@ -27,7 +26,7 @@ def build_optimizer(model: Allegro, average: MovingAverage, options: OptimizerOp
     return kind(weights, lr=options.lr, weight_decay=options.weight_decay, amsgrad=options.amsgrad, fused=True)
 
 
-def dense_weights(model: Allegro) -> list[Parameter]:
+def dense_weights(model: torch.nn.Module) -> list[Parameter]:
     """Weights that act as matrices: those of the dense layers, without the one that reads out a single number."""
     layers = [module for module in model.modules() if isinstance(module, ScaledLinear)]
     return [layer.weight for layer in layers if layer.weight.requires_grad and min(layer.weight.shape) > 1]
@@ -103,7 +102,7 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor | float | None:  # type: ignore[override]
-        """Move z, take it into x, and set the weights between them."""
+        """Move z, take it into x, and set the weights between them; without a gradient z rests."""
         loss = _evaluated(closure)
         (group,) = self.param_groups
         group["steps"] += 1
@@ -112,14 +111,16 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
         group["sum_of_squares"] += lr**2
         share_of_new = lr**2 / group["sum_of_squares"]
         for y, x in zip(group["params"], self.average.average, strict=True):
-            if y.grad is None:
-                continue
             state = self.state[y]
             if not state:
-                state["z"], state["squares"] = y.clone(), torch.zeros_like(y)
+                state["z"], state["squares"], state["steps"] = y.clone(), torch.zeros_like(y), 0
             z, squares = state["z"], state["squares"]
-            squares.mul_(beta2).addcmul_(y.grad, y.grad, value=1 - beta2)
-            z.addcdiv_(y.grad, squares.sqrt().add_(group["eps"]), value=-lr).sub_(y, alpha=lr * group["weight_decay"])
+            if y.grad is not None:
+                state["steps"] += 1
+                own_lr = group["lr"] * math.sqrt(1 - beta2 ** state["steps"])
+                squares.mul_(beta2).addcmul_(y.grad, y.grad, value=1 - beta2)
+                z.addcdiv_(y.grad, squares.sqrt().add_(group["eps"]), value=-own_lr)
+                z.sub_(y, alpha=own_lr * group["weight_decay"])
             x.lerp_(z, share_of_new)
             y.copy_(torch.lerp(z, x, beta1))
         return loss

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from openmm_allegro.training.heads import heads_in, row_of_head
 from openmm_allegro.training.module import TrainingModule
 
 log = logging.getLogger(__name__)
@@ -82,10 +83,14 @@ def errors_in_words(history: list[dict[str, float]]) -> str:
     """The last errors, for a reader."""
     if not history:
         return ""
-    row = history[-1]
     names = {"E {:.2f} meV/atom": "energy_per_atom_mae_mev", "F {:.1f} meV/Å": "forces_mae_mev_per_angstrom"}
-    known = {words: row.get(f"validation_{name}") for words, name in names.items()}
-    return "validation " + ", ".join(words.format(value) for words, value in known.items() if value is not None)
+    heads = []
+    for head in heads_in(history[-1]):
+        row = row_of_head(history[-1], head)
+        known = {words: row.get(f"validation_{name}") for words, name in names.items()}
+        errors = ", ".join(words.format(value) for words, value in known.items() if value is not None)
+        heads.append(f"{head} {errors}" if head else errors)
+    return "validation " + "; ".join(heads)
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Where a model file comes from, and what a resumed run must share with its beginning."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,15 +11,21 @@ from pydantic import JsonValue
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.splits import FrameSets
 
+FRAMES = "the frames"
 
-def shared_by_resumed_runs(config: TrainingConfig, frames: FrameSets) -> dict[str, str]:
+
+def shared_by_resumed_runs(config: TrainingConfig, frames: Mapping[str, FrameSets]) -> dict[str, str]:
     """What a resumed run must share with its beginning; its length and its device may change."""
     dump = config.model_dump(mode="json")
     run = {name: dump["run"][name] for name in ("batch_size", "validate_every", "precision", "seed", "freeze")}
     sections = {"model": dump["model"], "loss": dump["loss"], "optimizer": dump["optimizer"], "run": run}
-    sections["data"] = {"isolated_atoms": dump["data"]["isolated_atoms"]}
+    if dump["data"] is not None:
+        sections["data"] = {"isolated_atoms": dump["data"]["isolated_atoms"]}
+    for name, head in dump["heads"].items():
+        sections[f"heads.{name}"] = {key: head[key] for key in ("isolated_atoms", "weight", "loss")}
     options = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
-    return {name: repr(value) for name, value in options.items()} | {"the frames": frames.fingerprint()}
+    fingerprints = {f"{FRAMES} of {name}" if name else FRAMES: sets.fingerprint() for name, sets in frames.items()}
+    return {name: repr(value) for name, value in options.items()} | fingerprints
 
 
 def check_same_run(path: Path, run_id: dict[str, str]) -> None:
@@ -29,21 +36,22 @@ def check_same_run(path: Path, run_id: dict[str, str]) -> None:
         raise ValueError(f"cannot read `{path}`: {error}; start again in another folder") from error
     for name in sorted({*before, *run_id}):
         if before.get(name) != run_id.get(name):
-            was, now = ("others", "changed") if name == "the frames" else (before.get(name), run_id.get(name))
+            was, now = ("others", "changed") if name.startswith(FRAMES) else (before.get(name), run_id.get(name))
             raise ValueError(
                 f"the run in `{path.parent}` was started with another `{name}` ({was}, now {now}); "
                 "undo the change to resume it, or start in another folder"
             )
 
 
-def provenance(config: TrainingConfig, frames: FrameSets) -> dict[str, JsonValue]:
-    """Where a model file comes from."""
+def provenance(config: TrainingConfig, head: str, frames: FrameSets) -> dict[str, JsonValue]:
+    """Where the model file of a head comes from."""
     return {
+        **({"head": head, "heads": list(config.heads)} if head else {}),
         "program": f"openmm-allegro {version('openmm-allegro')}",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "config": config.toml_text,
-        "train_files": [path.name for path in config.data.train],
+        "train_files": [path.name for path in config.all_heads()[head].train],
         "n_train": len(frames.train),
         "n_validation": len(frames.validation),
         "frames_sha256": frames.fingerprint(),

@@ -59,9 +59,9 @@ def types_in(frames: Sequence[Frame]) -> tuple[str, ...]:
     return sums_of(frames).symbols
 
 
-def average_neighbours(dataset: FrameDataset) -> float:
+def average_neighbours(*datasets: FrameDataset) -> float:
     """Mean number of neighbours of an atom within the cutoff."""
-    return max(dataset.n_pairs / dataset.n_atoms, 1.0)
+    return max(sum(data.n_pairs for data in datasets) / sum(data.n_atoms for data in datasets), 1.0)
 
 
 def force_scales(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
@@ -99,9 +99,16 @@ def isolated_energies(frames: Sequence[Frame], source: str) -> dict[str, float]:
 
 
 def energy_shifts(
-    frames: Sequence[Frame], one_atom_frames: Sequence[Frame], names: Sequence[str], data: DataOptions
+    frames: Sequence[Frame],
+    one_atom_frames: Sequence[Frame],
+    names: Sequence[str],
+    data: DataOptions,
+    if_known: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Energy of the isolated atom of each type [eV], as `data.isolated_atoms` asks."""
+    """Energy of the isolated atom of each type [eV], as `data.isolated_atoms` asks.
+
+    if_known: types that no frame has, of which a table, a file or the one-atom frames may tell.
+    """
     choice = data.isolated_atoms
     if choice is None or choice == "fit":
         return fitted_shifts(frames, names)
@@ -114,7 +121,7 @@ def energy_shifts(
     missing = [name for name in names if name not in energies]
     if missing:
         raise ValueError(f"{source} has no energy of an isolated {missing[0]}, only of {', '.join(energies)}; add it")
-    return {name: energies[name] for name in names}
+    return {name: energies[name] for name in [*names, *(name for name in if_known if name in energies)]}
 
 
 def complete_model_options(options: ModelOptions, statistics: Statistics) -> AllegroConfig:

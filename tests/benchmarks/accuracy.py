@@ -34,7 +34,7 @@ from openmm_allegro.training.evaluation import evaluate_files
 from openmm_allegro.training.run import train
 from openmm_allegro.training.speed import labelled_atoms, nequip_training
 from openmm_allegro.training.splits import read_frame_sets
-from openmm_allegro.training.starting_model import starting_model
+from openmm_allegro.training.starting_model import starting_models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SETS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -128,8 +128,9 @@ def ours(config: TrainingConfig, folder: Path, processor_time: bool) -> tuple[Pa
 
 def theirs(config: TrainingConfig, folder: Path, processor_time: bool) -> tuple[Path, int]:
     """Train with nequip in a process of its own; its averaged weights as a model of ours, and the number of steps."""
+    assert config.data is not None
     frames = read_frame_sets(config.data, config.loss)
-    start = starting_model(config, frames)
+    start = starting_models(config, {"": frames})[""]
     folder = folder.resolve()
     folder.mkdir()
     for name, own in (("train", frames.train), ("validation", frames.validation)):
