@@ -259,5 +259,6 @@ def test_a_run_that_does_not_fit_its_store_is_refused(tmp_path, old, new, messag
 def test_labels_are_asked_for_in_the_chosen_frames_only(store):
     frames = StoredFrames(Store(store))
     frames.take([0, 1, 3]).require_labels(LossOptions())
-    with pytest.raises(ValueError, match="frame 2 of `toy.xyz` has no forces"):
-        frames.require_labels(LossOptions())
+    for loss in (LossOptions(), LossOptions(forces=0, forces_end=1)):
+        with pytest.raises(ValueError, match="frame 2 of `toy.xyz` has no forces"):
+            frames.require_labels(loss)

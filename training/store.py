@@ -191,9 +191,9 @@ class StoredFrames(Sequence[Frame]):
             "stress": np.where(arrays["periodic"][self.numbers], arrays["stresses"][self.numbers, 0, 0], 0.0),
         }
         for name, values in labels.items():
-            if getattr(loss, name) > 0 and np.isnan(values).any():
+            if loss.largest(name) > 0 and np.isnan(values).any():
                 require_labels([self[int(np.argmax(np.isnan(values)))]], loss)
-        if loss.stress > 0 and not arrays["periodic"][self.numbers].any():
+        if loss.largest("stress") > 0 and not arrays["periodic"][self.numbers].any():
             require_labels([self[0]], loss)
 
 
