@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of x, x³ and x⁵, by K. Jordan: steep at zero, so five steps bring singular values to about 0.7 to 1.2."""
+"""Coefficients of x, x³ and x⁵ by K. Jordan: steep at zero; singular values come to about 0.7 to 1.2, not to one."""
 QUINTIC_STEPS = 5
 SMALLEST_NORM = 1e-7
 

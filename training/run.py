@@ -26,6 +26,7 @@ from openmm_allegro.training.provenance import check_same_run, provenance, share
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
 from openmm_allegro.training.starting_model import starting_model
 from openmm_allegro.training.statistics import STATISTICS_FILE, log_statistics, store_statistics
+from openmm_allegro.training.torch_settings import torch_settings
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,10 @@ def train(
         log_statistics(statistics, model.config.r_max)
         store_statistics(statistics, model.config.r_max, folder / STATISTICS_FILE)
     watchers = [keeper, *([ProgressBar()] if progress and not helper else []), *callbacks]
-    _fit(module, batches, keeper, watchers, (device, n_devices), resume)
-    if not module.history or module.history[-1]["step"] != module.steps:
-        keeper.validate_and_save(module)
+    with torch_settings(config.run, device):
+        _fit(module, batches, keeper, watchers, (device, n_devices), resume)
+        if not module.history or module.history[-1]["step"] != module.steps:
+            keeper.validate_and_save(module)
     if helper:
         raise SystemExit(0)
     return _finish(module, frames, folder, pictures)
