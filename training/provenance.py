@@ -14,7 +14,7 @@ from openmm_allegro.training.splits import FrameSets
 def shared_by_resumed_runs(config: TrainingConfig, frames: FrameSets) -> dict[str, str]:
     """What a resumed run must share with its beginning; its length and its device may change."""
     dump = config.model_dump(mode="json")
-    kept = ("batch_size", "validate_every", "precision", "matmul", "seed", "freeze")
+    kept = ("batch_size", "group_by_size", "validate_every", "precision", "matmul", "seed", "freeze")
     run = {name: dump["run"][name] for name in kept}
     sections = {"model": dump["model"], "loss": dump["loss"], "optimizer": dump["optimizer"], "run": run}
     sections["data"] = {"isolated_atoms": dump["data"]["isolated_atoms"]}

@@ -82,7 +82,7 @@ def train(
         torch.set_num_threads(config.run.num_threads)
     frames = read_frame_sets(config.data, config.loss)
     model, train_set, validation_set, statistics = starting_model(config, frames)
-    batches = ShuffledBatches(train_set, config.run.batch_size, config.run.seed)
+    batches = ShuffledBatches(train_set, config.run.batch_size, config.run.seed, config.run.group_by_size)
     validation = ShuffledBatches(validation_set, 4 * config.run.batch_size, seed=None)
     run_id = shared_by_resumed_runs(config, frames)
     if resume:
