@@ -12,6 +12,7 @@ from training_toys import toy_frames, write_toy_set
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
+from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.evaluation import evaluate_files
 from openmm_allegro.training.metrics import (
     FramePrediction,
@@ -19,6 +20,7 @@ from openmm_allegro.training.metrics import (
     evaluate,
     predict_frames,
 )
+from openmm_allegro.training.predict import predict
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,17 @@ def test_evaluation_does_not_depend_on_the_batch_size(model):
     one, five = evaluate(model, frames, 1), evaluate(model, frames, 5)
     assert one.energy_mae_mev == pytest.approx(five.energy_mae_mev, rel=1e-9)
     assert one.forces_mae_mev_per_angstrom == pytest.approx(five.forces_mae_mev_per_angstrom, rel=1e-9)
+
+
+def test_folded_predictions_are_those_of_autograd(model):
+    frames = toy_frames(7) + toy_frames(2, seed=3, periodic=True)
+    data = FrameDataset(frames, model.config.type_names, model.config.r_max, torch.float64)
+    for i, predicted in enumerate(predict_frames(model, frames, 4)):
+        expected = predict(model, data.batch([i]), with_stress=True)
+        assert predicted.energy == pytest.approx(float(expected.energy), rel=1e-12)
+        np.testing.assert_allclose(predicted.forces, expected.forces, atol=1e-11)  # rounding, of forces of order 1
+        if frames[i].periodic:
+            np.testing.assert_allclose(predicted.stress, expected.stress[0], atol=1e-12)
 
 
 def test_a_perfect_model_has_no_error(model):

@@ -62,6 +62,7 @@ def test_batches_of_a_store_are_those_of_the_file(store, dtype):
     stored = FrameDataset(StoredFrames(Store(store)), ("H", "O"), 4.0, dtype)
     read = FrameDataset(read_frames(store.with_name("toy.xyz")), ("H", "O"), 4.0, dtype)
     assert (stored.n_atoms, stored.n_pairs) == (read.n_atoms, read.n_pairs)
+    assert stored.most_neighbours == read.most_neighbours
     for one, two in zip(stored.batch([8, 2, 5]), read.batch([8, 2, 5]), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0, equal_nan=True)
 

@@ -15,6 +15,9 @@ from openmm_allegro.training.frames import Frame, check_elements
 from openmm_allegro.training.pairs import Pairs, find_pairs, pad
 from openmm_allegro.training.store import StoredFrames
 
+BATCHES_OF_A_GROUP = 16
+"""Among the frames of so many batches those of like size are put together; more would save little more."""
+
 
 class Batch(NamedTuple):
     """Some frames joined; a label that a frame does not have is NaN."""
@@ -65,6 +68,7 @@ class FrameDataset:
             frames.check(type_names, cutoff)
             self.items = _StoredItems(frames, type_names, cutoff, dtype)
             self.n_atoms, self.n_pairs = frames.n_atoms, frames.n_pairs
+            self.most_neighbours = frames.most_neighbours()
             return
         check_elements(frames, type_names)
         items, self.n_atoms, self.n_pairs = [], 0, 0
@@ -73,6 +77,8 @@ class FrameDataset:
             items.append(_one_frame_batch(frame, pairs, type_names, cutoff, dtype))
             self.n_atoms, self.n_pairs = self.n_atoms + len(pairs.counts), self.n_pairs + len(pairs.neighbours)
         self.items = items
+        self.most_neighbours = [item.neighbours.shape[1] for item in items]
+        """Of any atom, in each frame: the slots that each of its atoms takes."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -141,9 +147,10 @@ def join(parts: Sequence[Batch], padding_length: float) -> Batch:
 class ShuffledBatches:
     """Batches of a dataset; the order of an epoch depends on the seed and the epoch's number only."""
 
-    def __init__(self, dataset: FrameDataset, batch_size: int, seed: int | None) -> None:
-        """seed: None keeps the order of the frames."""
+    def __init__(self, dataset: FrameDataset, batch_size: int, seed: int | None, group_by_size: bool = False) -> None:
+        """seed: None keeps the order of the frames. group_by_size: less padding, see `RunOptions`."""
         self.dataset = dataset
+        self.group_by_size = group_by_size
         self.batch_size = batch_size
         self.seed = seed
         self.sampler = self
@@ -167,7 +174,20 @@ class ShuffledBatches:
         if self.seed is None:
             return list(range(len(self.dataset)))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return torch.randperm(len(self.dataset), generator=generator).tolist()
+        order = torch.randperm(len(self.dataset), generator=generator).tolist()
+        return self._grouped(order, generator) if self.group_by_size else order
+
+    def _grouped(self, order: list[int], generator: torch.Generator) -> list[int]:
+        """The same frames, some batches at a time sorted by their neighbours and cut to batches in random order."""
+        size = self.batch_size
+        n_whole = len(order) // size * size
+        grouped: list[int] = []
+        for start in range(0, n_whole, BATCHES_OF_A_GROUP * size):
+            frames = order[start : min(n_whole, start + BATCHES_OF_A_GROUP * size)]
+            frames.sort(key=self.dataset.most_neighbours.__getitem__)
+            for batch in torch.randperm(len(frames) // size, generator=generator).tolist():
+                grouped += frames[batch * size : (batch + 1) * size]
+        return grouped + order[n_whole:]
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.order()

@@ -20,6 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from openmm_allegro.ensemble import Ensemble, mirrored_ensemble
+from openmm_allegro.folded import FoldedAllegro
 from openmm_allegro.last_layer import last_features, last_linear
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import Batch, FrameDataset
@@ -80,6 +81,7 @@ def posterior_precision(model: Allegro, dataset: FrameDataset, n_force_frames: i
     n_features = last_linear(model).weight.shape[0]
     of_energies, of_forces = (torch.zeros((n_features, n_features), dtype=torch.float64) for _ in range(2))
     energy_errors, force_errors = [], []
+    folded = FoldedAllegro(model)
     work = [(batch, False) for batch in _batches(list(range(len(dataset))), batch_size)]
     work += [(batch, True) for batch in _batches(spaced, batch_size)]
     console = Console(stderr=True)
@@ -91,7 +93,8 @@ def posterior_precision(model: Allegro, dataset: FrameDataset, n_force_frames: i
             continue
         rows = energy_features(model, batch)
         of_energies += rows.t() @ rows
-        prediction = predict(model, batch)
+        prediction = predict(folded, batch)
+        assert prediction.forces is not None
         energy_errors.append(prediction.energy - batch.energy)
         force_errors.append((prediction.forces - batch.forces).flatten().double())
     noise = [_mean_square(torch.cat(errors)) for errors in (energy_errors, force_errors)]

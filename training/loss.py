@@ -55,7 +55,7 @@ def weighted_terms(
         size = batch.n_atoms if options.per_atom_energy else torch.ones_like(batch.n_atoms)
         energy = mean_error(prediction.energy / size, batch.energy / size, _threshold(options, options.huber_energy))
         terms["energy"] = weights.energy * energy
-    if weights.forces > 0:
+    if weights.forces > 0 and prediction.forces is not None:
         constant = _threshold(options, options.huber_forces)
         threshold = strata_thresholds(batch.forces, options) if options.kind == "stratified_huber" else constant
         terms["forces"] = weights.forces * mean_error(prediction.forces, batch.forces, threshold)

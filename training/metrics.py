@@ -8,6 +8,7 @@ import torch
 from ase.data import chemical_symbols
 from rich.table import Table
 
+from openmm_allegro.folded import FoldedAllegro
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.frames import Array, Frame, check_elements
@@ -86,11 +87,13 @@ def predict_frames(
     """
     check_elements(frames, model.config.type_names)
     weight = next(model.parameters())
+    folded = FoldedAllegro(model).to(weight.device)
     predictions: list[FramePrediction] = []
     for numbers in counted(batches_by_atoms([len(frame.numbers) for frame in frames], batch_size, batch_atoms)):
         part = [frames[i] for i in numbers]
         dataset = FrameDataset(part, model.config.type_names, model.config.r_max, model.dtype)
-        energy, forces, stress = predict(model, dataset.batch(range(len(part))).to(weight.device), with_stress=True)
+        energy, forces, stress = predict(folded, dataset.batch(range(len(part))).to(weight.device), with_stress=True)
+        assert forces is not None
         assert stress is not None
         per_frame = torch.split(forces.double().cpu(), [len(frame.numbers) for frame in part])
         for row, frame in enumerate(part):

@@ -15,7 +15,7 @@ from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.config import LossOptions, TrainingConfig
 from openmm_allegro.training.heads import HeadBatch, history_columns
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer
-from openmm_allegro.training.predict import LiveAllegro, Prediction, predict
+from openmm_allegro.training.predict import LiveAllegro, Prediction, predict, predict_energies
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
 from openmm_allegro.units import EV_TO_MEV
 
@@ -29,9 +29,12 @@ class ErrorSums:
     def add(self, loss: Tensor, loss_frames: Tensor, prediction: Prediction, batch: Batch) -> None:
         """Take in one batch. loss: this process's part of the loss over so many frames of all processes."""
         with torch.no_grad():
-            known, known_forces = torch.isfinite(batch.energy), torch.isfinite(batch.forces)
+            known = torch.isfinite(batch.energy)
             energy = torch.where(known, (prediction.energy - batch.energy) / batch.n_atoms, 0.0)
-            forces = torch.where(known_forces, prediction.forces - batch.forces, 0.0).to(torch.float64)
+            label = batch.forces[:0] if prediction.forces is None else batch.forces
+            known_forces = torch.isfinite(label)
+            predicted = label if prediction.forces is None else prediction.forces
+            forces = torch.where(known_forces, predicted - label, 0.0).to(torch.float64)
             new = torch.stack(
                 [
                     loss.detach().to(torch.float64) * loss_frames,
@@ -93,6 +96,7 @@ class Head:
     live: LiveAllegro
     loss: LossOptions
     weight: float
+    with_forces: bool
     with_stress: bool
     without: list[Tensor]
     """Trained weights that only other heads have."""
@@ -135,6 +139,7 @@ class TrainingModule(lightning.LightningModule):
             live=LiveAllegro(model),
             loss=loss,
             weight=options.weight,
+            with_forces=loss.largest("forces") > 0,
             with_stress=loss.largest("stress") > 0,
             without=[weight for weight in self.average.weights if all(weight is not own for own in model.parameters())],
             training_errors=ErrorSums(),
@@ -178,13 +183,19 @@ class TrainingModule(lightning.LightningModule):
         self, head: Head, batch: Batch, progress: float, errors: ErrorSums | None, training: bool = False
     ) -> Tensor:
         """Part of one process in the loss, noted down with the errors; a batch may have no frame for it."""
-        prediction = predict(head.live, batch, head.with_stress, training) if len(batch.n_atoms) > 0 else None
+        prediction = self._predict(head, batch, training) if len(batch.n_atoms) > 0 else None
         loss, n_frames = processes.part_of_loss(prediction, batch, head.loss, progress)
         if prediction is not None and errors is not None:
             errors.add(loss, n_frames, prediction, batch)
         if training and processes.count() > 1:  # every weight must have a gradient in each process
             loss = loss + 0.0 * torch.stack([weight.sum() for weight in self.average.weights]).sum()
         return loss
+
+    def _predict(self, head: Head, batch: Batch, training: bool) -> Prediction:
+        """Forces only where they count: in the loss, or in a validation over frames that have them."""
+        if head.with_forces or head.with_stress or (not training and bool(torch.isfinite(batch.forces).any())):
+            return predict(head.live, batch, head.with_stress, training)
+        return predict_energies(head.model, batch, training)
 
     def on_after_backward(self) -> None:
         """The gradient is known: back from uphill."""

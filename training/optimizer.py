@@ -9,6 +9,7 @@ from torch.nn import Parameter
 
 from openmm_allegro.mlp import ScaledLinear
 from openmm_allegro.training.config import OptimizerOptions
+from openmm_allegro.training.muon import Muon
 from openmm_allegro.training.schedule import MovingAverage
 
 Closure = Callable[[], Tensor | float | None]
@@ -33,23 +34,13 @@ def dense_weights(model: torch.nn.Module) -> list[Parameter]:
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for some matrices, AdamW for the other weights, as one optimiser.
-
-    Muon (K. Jordan et al., https://kellerjordan.github.io/posts/muon, 2024) replaces the momentum of a matrix by the
-    nearest orthogonal one. Its steps are made as large as AdamW's (Liu et al., arXiv:2502.16982), so that one learning
-    rate serves both.
-    """
+    """Muon for some matrices, AdamW for the other weights, as one optimiser."""
 
     def __init__(self, matrices: Sequence[Parameter], weights: Iterable[Parameter], lr: float, decay: float) -> None:
         """matrices: weights of two dimensions. weights: all weights, the matrices among them."""
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(
-                f"`optimizer.name` is 'muon', which needs torch 2.9 or newer; here is torch {torch.__version__}, "
-                "update it or choose 'adamw'"
-            )
         numbers = {id(matrix) for matrix in matrices}
         others = [weight for weight in weights if id(weight) not in numbers]
-        self.muon = torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        self.muon = Muon(matrices, lr, decay)
         self.adamw = torch.optim.AdamW(others, lr=lr, weight_decay=decay, fused=True)
         super().__init__([{"params": list(matrices)}, {"params": others}], {"lr": lr})
         self.param_groups = self.muon.param_groups + self.adamw.param_groups

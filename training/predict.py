@@ -19,8 +19,8 @@ class Prediction(NamedTuple):
 
     energy: Tensor
     """[eV], (f,) float64."""
-    forces: Tensor
-    """[eV/Å], (n, 3)."""
+    forces: Tensor | None
+    """[eV/Å], (n, 3); None when they were not asked for."""
     stress: Tensor | None
     """[eV/Å³], (f, 3, 3); None when it was not asked for."""
 
@@ -44,7 +44,7 @@ class LiveAllegro:
 
 
 def predict(
-    model: Allegro | LiveAllegro, batch: Batch, with_stress: bool = False, training: bool = False
+    model: Allegro | FoldedAllegro | LiveAllegro, batch: Batch, with_stress: bool = False, training: bool = False
 ) -> Prediction:
     """Energy and its slopes from one gradient with respect to the edge vectors.
 
@@ -54,8 +54,12 @@ def predict(
     """
     n_frames = len(batch.n_atoms)
     with torch.set_grad_enabled(training):
-        atomic, slopes = model(batch) if isinstance(model, LiveAllegro) else by_autograd(model, batch, training)
-        energy = atomic.new_zeros(n_frames).index_add(0, batch.frame, atomic)
+        if isinstance(model, Allegro):
+            atomic, slopes = by_autograd(model, batch, training)
+        elif isinstance(model, FoldedAllegro):
+            atomic, slopes = model(batch.edge_vectors, batch.centre_types, batch.neighbour_types)
+        else:
+            atomic, slopes = model(batch)
         ending_here = slopes.new_zeros((len(batch.frame), 3))
         ending_here = ending_here.index_add(0, batch.neighbours.flatten(), slopes.reshape(-1, 3))
         forces = slopes.sum(1) - ending_here
@@ -65,7 +69,19 @@ def predict(
             strain = strain.new_zeros((n_frames, 3, 3)).index_add(0, batch.frame, strain)
             volumes = torch.where(batch.volumes > 0, batch.volumes, 1.0)  # NaN would reach the gradient of clusters
             stress = strain / volumes.to(strain.dtype).reshape(-1, 1, 1)
-    return Prediction(energy, forces, stress)
+    return Prediction(_sum_by_frame(atomic, batch), forces, stress)
+
+
+def predict_energies(model: Allegro, batch: Batch, training: bool = False) -> Prediction:
+    """Energies alone, by the model as it is: its gradient is not needed. training: keep the graph of the weights."""
+    with torch.set_grad_enabled(training):
+        atomic = model(batch.edge_vectors, batch.centre_types, batch.neighbour_types)
+    return Prediction(_sum_by_frame(atomic, batch), None, None)
+
+
+def _sum_by_frame(atomic: Tensor, batch: Batch) -> Tensor:
+    """atomic: (n,). Returns (f,)."""
+    return atomic.new_zeros(len(batch.n_atoms)).index_add(0, batch.frame, atomic)
 
 
 def by_autograd(model: Allegro, batch: Batch, training: bool) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ FRAMES = "the frames"
 def shared_by_resumed_runs(config: TrainingConfig, frames: Mapping[str, FrameSets]) -> dict[str, str]:
     """What a resumed run must share with its beginning; its length and its device may change."""
     dump = config.model_dump(mode="json")
-    run = {name: dump["run"][name] for name in ("batch_size", "validate_every", "precision", "seed", "freeze")}
+    kept = ("batch_size", "group_by_size", "validate_every", "precision", "matmul", "seed", "freeze")
+    run = {name: dump["run"][name] for name in kept}
     sections = {"model": dump["model"], "loss": dump["loss"], "optimizer": dump["optimizer"], "run": run}
     if dump["data"] is not None:
         sections["data"] = {"isolated_atoms": dump["data"]["isolated_atoms"]}

@@ -28,6 +28,7 @@ from openmm_allegro.training.provenance import check_same_run, provenance, share
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
 from openmm_allegro.training.starting_model import Start, starting_models
 from openmm_allegro.training.statistics import STATISTICS_FILE, log_statistics, store_statistics
+from openmm_allegro.training.torch_settings import torch_settings
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,8 @@ def train(
     frames = _read_frames(config)
     starts = starting_models(config, frames)
     size, seed = config.run.batch_size, config.run.seed
-    batches = InterleavedBatches([ShuffledBatches(each.train, size, seed) for each in starts.values()], seed)
+    grouped = config.run.group_by_size
+    batches = InterleavedBatches([ShuffledBatches(each.train, size, seed, grouped) for each in starts.values()], seed)
     held_back = [ShuffledBatches(each.validation, 4 * size, seed=None) for each in starts.values()]
     run_id = shared_by_resumed_runs(config, frames)
     if resume:
@@ -143,9 +145,10 @@ def train(
     if not resume and not helper:
         _tell_statistics(starts, folder)
     watchers = [keeper, *([ProgressBar()] if progress and not helper else []), *callbacks]
-    _fit(module, batches, keeper, watchers, (device, n_devices), resume)
-    if not module.history or module.history[-1]["step"] != module.steps:
-        keeper.validate_and_save(module)
+    with torch_settings(config.run, device):
+        _fit(module, batches, keeper, watchers, (device, n_devices), resume)
+        if not module.history or module.history[-1]["step"] != module.steps:
+            keeper.validate_and_save(module)
     if helper:
         raise SystemExit(0)
     return _finish(module, frames, folder, pictures)

@@ -159,6 +159,11 @@ class StoredFrames(Sequence[Frame]):
         """Atoms of each frame, (f,)."""
         return self.store.arrays["n_atoms"][self.numbers]
 
+    def most_neighbours(self) -> list[int]:
+        """Of any atom, in each frame."""
+        counts = self.store.arrays["neighbour_counts"]
+        return np.maximum.reduceat(counts, self.store.first_atom[:-1])[self.numbers].tolist()
+
     @property
     def n_atoms(self) -> int:
         """Atoms of all these frames."""
