@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
+from openmm_allegro.cli_build import build
 from openmm_allegro.cli_ensemble import calibrate, ensemble, select
 from openmm_allegro.cli_options import AsJson
 from openmm_allegro.cli_training import evaluate, info, prepare, train
@@ -97,6 +98,7 @@ def _help(name: str, model: type[BaseModel]) -> str:
 
 for verb in (train, prepare, evaluate, info, ensemble, calibrate, select):
     app.command()(verb)
+app.add_typer(build, name="build")
 
 
 @app.command()

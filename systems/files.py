@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
-from openmm_allegro.structure import structure_from_atoms
+from openmm_allegro.structure import read_structure, structure_from_atoms
 from openmm_allegro.systems.water import System
 
 Array = NDArray[np.float64]
@@ -30,8 +30,8 @@ class Built(NamedTuple):
     residues: dict[str, int]
     """Molecules by name; one residue for a crystal."""
     widths_nm: list[float]
-    """Distances between opposite faces of the box."""
-    density_g_per_cm3: float
+    """Distances between opposite faces of the box; none where it is not periodic."""
+    density_g_per_cm3: float | None
     shortest_distance_angstrom: float
     """Of any two atoms, bonded or not."""
 
@@ -50,6 +50,13 @@ def atoms_of_system(system: System) -> ase.Atoms:
     places = _numbers(positions) * units.NM_TO_ANGSTROM
     cell = None if box is None else _numbers(box) * units.NM_TO_ANGSTROM
     return ase.Atoms(symbols, places, cell=cell, pbc=cell is not None)
+
+
+def read_system(path: Path) -> System:
+    """From a structure file."""
+    structure = read_structure(path)
+    box = structure.topology.getPeriodicBoxVectors()
+    return structure.topology, unit.Quantity(structure.positions_nm, unit.nanometer), box
 
 
 def write_system(system: System, output: Path, r_max: float | None = None) -> Built:
@@ -79,7 +86,9 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
     temporary = extxyz.with_name(extxyz.name + ".tmp")
     ase.io.write(temporary, atoms, format="extxyz")
     temporary.replace(extxyz)
-    volume = atoms.get_volume() if box is not None else float("nan")
+    density = None
+    if box is not None:
+        density = float(atoms.get_masses().sum() / atoms.get_volume() * units.DALTON_PER_ANGSTROM3_TO_G_PER_CM3)
     return Built(
         file=output,
         extxyz=extxyz,
@@ -87,7 +96,7 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
         formula=atoms.get_chemical_formula("hill"),
         residues=dict(Counter(residue.name for residue in topology.residues()).most_common(12)),
         widths_nm=[round(width, 4) for width in widths],
-        density_g_per_cm3=atoms.get_masses().sum() / volume * units.DALTON_PER_ANGSTROM3_TO_G_PER_CM3,
+        density_g_per_cm3=density,
         shortest_distance_angstrom=shortest_distance(atoms),
     )
 

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from openmm_allegro import units
 from openmm_allegro.systems.disorder import whole_numbers
 from openmm_allegro.systems.molecules import IONS, SOLVENTS, Molecule, ion_molecule, ions_of, solvent_molecule
 from openmm_allegro.systems.packing import packed
@@ -63,18 +64,19 @@ def liquid(
     density_g_per_cm3
         Of the whole; that of ideal mixing when not given, which is good to a few per cent.
     base_nm
-        Two lengths of the box, such as those of a slab that the liquid will stand on; a cube when not given.
+        Two lengths of the box, those of a slab that the liquid will stand on; no molecule then crosses the faces along
+        z. A cube when not given.
     """
     recipe = electrolyte(
         solvents, n_molecules, parts=parts, by=by, salt=salt, molal=molal, molar=molar, formula_units=formula_units
     )
     volume = _volume(recipe, density_g_per_cm3)
     if base_nm is None:
-        lengths = np.full(3, volume ** (1 / 3))
-    else:
-        base = 10 * np.array(base_nm)
-        lengths = np.array([*base, volume / base.prod()])
-    return packed(recipe.molecules, lengths, seed)
+        return packed(recipe.molecules, np.full(3, volume ** (1 / 3)), seed)
+    if min(base_nm) <= 0:
+        raise ValueError(f"`base_nm` is {list(base_nm)}; both lengths must be above zero")
+    base = np.array(base_nm) * units.NM_TO_ANGSTROM
+    return packed(recipe.molecules, np.array([*base, volume / base.prod()]), seed, walls=True)
 
 
 def electrolyte(

@@ -162,6 +162,6 @@ def _rdkit(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"rdkit.{name}")
     except ImportError as error:
-        raise ImportError(
+        raise RuntimeError(
             "geometries of molecules come from RDKit, which is not installed; `pip install 'openmm-allegro[build]'`"
         ) from error

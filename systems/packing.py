@@ -22,12 +22,14 @@ BETWEEN_MOLECULES = 2.0
 SECONDS = 600
 
 
-def packed(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int = 0) -> System:
+def packed(
+    molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int = 0, *, walls: bool = False
+) -> System:
     """So many of each molecule in a rectangular periodic box, turned and placed at random without overlap.
 
-    lengths: of the box, (3,) [Å]. Packmol: Martínez, Andrade, Birgin and Martínez, J. Comput. Chem. 30, 2157 (2009).
+    lengths: of the box, (3,) [Å]; walls: whether no molecule crosses the faces along z. Packmol: Martínez, Andrade, Birgin and Martínez, J. Comput. Chem. 30, 2157 (2009).
     """
-    positions = _packmol(molecules, lengths, seed)
+    positions = _packmol(molecules, lengths, seed, walls)
     topology, start = app.Topology(), 0
     chain = topology.addChain()
     for molecule, number in molecules:
@@ -53,7 +55,7 @@ def _add_molecule(topology: app.Topology, chain: object, molecule: Molecule) -> 
         topology.addBond(atoms[first], atoms[second])
 
 
-def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int) -> Array:
+def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int, walls: bool) -> Array:
     """Positions of all atoms, molecule by molecule, (atoms, 3) [Å]."""
     program = _program()
     with tempfile.TemporaryDirectory() as name:
@@ -65,9 +67,10 @@ def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: in
             "output packed.xyz",
             "pbc " + " ".join(f"{length:.6f}" for length in lengths),
         ]
+        between = ["  above plane 0. 0. 1. 0.", f"  below plane 0. 0. 1. {lengths[2]:.6f}"] if walls else []
         for index, (molecule, number) in enumerate(molecules):
             ase.io.write(folder / f"{index}.xyz", ase.Atoms(molecule.symbols, molecule.positions), format="xyz")
-            lines += [f"structure {index}.xyz", f"  number {number}", "end structure"]
+            lines += [f"structure {index}.xyz", f"  number {number}", *between, "end structure"]
         (folder / "packmol.inp").write_text("\n".join(lines) + "\n")
         try:
             with (folder / "packmol.inp").open() as given:
@@ -91,5 +94,5 @@ def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: in
 def _program() -> Path:
     found = importlib.util.find_spec("packmol")
     if found is None or found.origin is None:
-        raise ImportError("liquids are packed by Packmol, which is not installed; `pip install 'openmm-allegro[build]'`")
+        raise RuntimeError("liquids are packed by Packmol, which is not installed; `pip install 'openmm-allegro[build]'`")
     return Path(found.origin).parent / "binaries" / "packmol"

@@ -1,0 +1,35 @@
+"""The test systems of openmmtools, by the names of their classes."""
+
+import inspect
+import warnings
+
+from openmm_allegro.systems.files import known_names
+from openmm_allegro.systems.water import System
+
+
+def openmmtools_system(name: str) -> System:
+    """Topology, positions and box of a class of `openmmtools.testsystems`, such as AlanineDipeptideVacuum.
+
+    https://openmmtools.readthedocs.io/en/stable/testsystems.html
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from openmmtools import testsystems
+
+    known = {
+        each: kind
+        for each, kind in inspect.getmembers(testsystems, inspect.isclass)
+        if issubclass(kind, testsystems.TestSystem) and kind is not testsystems.TestSystem
+    }
+    if name not in known:
+        raise ValueError(f"openmmtools has no test system {known_names(name, known)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            made = known[name]()
+        except Exception as error:  # some need files or programs that are not there
+            raise ValueError(f"openmmtools cannot build `{name}` here: {error}") from error
+    for atom in made.topology.atoms():
+        if atom.element is None:
+            raise ValueError(f"atom {atom.index} of openmmtools' `{name}` has no chemical element, so no model knows it")
+    return made.topology, made.positions, made.topology.getPeriodicBoxVectors()
