@@ -12,7 +12,6 @@ build = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     help="Build a system to start from: PDBx/mmCIF or PDB, and extended XYZ beside it.",
     epilog="`openmm-allegro build KIND --help` explains a kind of system and shows an example.",
 )
@@ -229,7 +228,7 @@ def _vacancies(words: list[str] | None) -> dict[str, int]:
         element, *number = word.split(":")
         if len(number) != 1:
             raise ValueError(f"`--vacancy` is {word}; write an element and a number, such as Li:2")
-        found[element] = int(_number(number[0], "vacancy", word))
+        found[element] = _whole(number[0], "vacancy", word)
     return found
 
 
@@ -240,8 +239,15 @@ def _replacements(words: list[str] | None) -> dict[tuple[str, str], int]:
         parts = word.split(":")
         if len(parts) != 3:
             raise ValueError(f"`--replace` is {word}; write two elements and a number, such as Zr:Ta:2")
-        found[parts[0], parts[1]] = int(_number(parts[2], "replace", word))
+        found[parts[0], parts[1]] = _whole(parts[2], "replace", word)
     return found
+
+
+def _whole(word: str, option: str, whole: str) -> int:
+    number = _number(word, option, whole)
+    if number != int(number):
+        raise ValueError(f"`--{option}` is {whole}, where {word} is not a whole number")
+    return int(number)
 
 
 def _number(word: str, option: str, whole: str) -> float:

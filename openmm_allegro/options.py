@@ -76,18 +76,21 @@ def _located(problem: ErrorDetails, model_class: type[BaseModel]) -> tuple[list[
     """
     owner, path = model_class, []
     for part in problem["loc"]:
+        if isinstance(part, int) and owner is not model_class:
+            path[-1] += f"[{part}]"  # in a list of tables
+            continue
         path.append(str(part))
         field = owner.model_fields.get(str(part))
-        inner = _table(field.annotation) if field is not None else None
+        inner = nested_table(field.annotation) if field is not None else None
         if inner is None:
             break
         owner = inner
     return path, owner
 
 
-def _table(annotation: object) -> type[BaseModel] | None:
+def nested_table(annotation: object) -> type[BaseModel] | None:
     """The model of a nested table, which may be optional."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation if issubclass(annotation, BaseModel) else None
-    tables = [_table(argument) for argument in get_args(annotation)]
+    tables = [nested_table(argument) for argument in get_args(annotation)]
     return next((table for table in tables if table is not None), None)

@@ -151,4 +151,3 @@ def _check_neutral(atoms: ase.Atoms) -> None:
             f"{atoms.get_chemical_formula()} has a charge of {charge:+d} by the usual oxidation states; {hint}, or say "
             "`charged`"
         )
-

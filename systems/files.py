@@ -73,8 +73,8 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
     widths = [] if box is None else [float(width) for width in box_widths(_numbers(box))]
     if r_max is not None and widths and min(widths) < 2 * r_max * units.ANGSTROM_TO_NM:
         raise ValueError(
-            f"the box is {min(widths):.2f} nm wide, less than twice the cutoff of {r_max:g} Å, so atoms would see their "
-            "own images; build a larger one"
+            f"the box is {min(widths):.2f} nm wide, less than twice the cutoff of {r_max:g} Å, so atoms would "
+            "see their own images; build a larger one"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")

@@ -159,5 +159,7 @@ def _volume(recipe: Recipe, density: float | None) -> float:
         raise ValueError(f"`density_g_per_cm3` is {density}; it must be positive")
     ideal = recipe.mass * CM3_PER_MOL_TO_ANGSTROM3 / recipe.volume
     if density > DENSEST * ideal:
-        raise ValueError(f"`density_g_per_cm3` is {density}, but ideal mixing gives {ideal:.3f}; such a liquid is not known")
+        raise ValueError(
+            f"`density_g_per_cm3` is {density}, but ideal mixing gives {ideal:.3f}; such a liquid is not known"
+        )
     return recipe.mass / density * CM3_PER_MOL_TO_ANGSTROM3

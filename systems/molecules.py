@@ -126,8 +126,8 @@ def ions_of(salt: str) -> dict[str, int]:
     if found is None:
         positive, negative = ([n for n in IONS if sign * IONS[n].charge > 0] for sign in (1, -1))
         raise ValueError(
-            f"`{salt}` is not the formula of a salt, such as NaCl or Ca(TFSI)2, of one of {', '.join(positive)} with one "
-            f"of {', '.join(negative)}"
+            f"`{salt}` is not the formula of a salt, such as NaCl or Ca(TFSI)2, of one of {', '.join(positive)} with "
+            f"one of {', '.join(negative)}"
         )
     cation, n_cations, anion, n_anions = found.groups()
     counts = {cation: int(n_cations or 1), anion: int(n_anions or 1)}

@@ -31,5 +31,7 @@ def openmmtools_system(name: str) -> System:
             raise ValueError(f"openmmtools cannot build `{name}` here: {error}") from error
     for atom in made.topology.atoms():
         if atom.element is None:
-            raise ValueError(f"atom {atom.index} of openmmtools' `{name}` has no chemical element, so no model knows it")
+            raise ValueError(
+                f"atom {atom.index} of openmmtools' `{name}` has no chemical element, so no model knows it"
+            )
     return made.topology, made.positions, made.topology.getPeriodicBoxVectors()

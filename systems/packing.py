@@ -11,6 +11,7 @@ import ase.io
 import numpy as np
 from numpy.typing import NDArray
 from openmm import Vec3, app, unit
+from rich.console import Console
 
 from openmm_allegro import units
 from openmm_allegro.systems.molecules import Molecule
@@ -22,21 +23,18 @@ BETWEEN_MOLECULES = 2.0
 SECONDS = 600
 
 
-def packed(
-    molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int = 0, *, walls: bool = False
-) -> System:
+def packed(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int = 0, *, walls: bool = False) -> System:
     """So many of each molecule in a rectangular periodic box, turned and placed at random without overlap.
 
-    lengths: of the box, (3,) [Å]; walls: whether no molecule crosses the faces along z. Packmol: Martínez, Andrade, Birgin and Martínez, J. Comput. Chem. 30, 2157 (2009).
+    lengths: of the box, (3,) [Å]; walls: whether no molecule crosses the faces along z. Packmol: Martínez, Andrade,
+    Birgin and Martínez, J. Comput. Chem. 30, 2157 (2009).
     """
     positions = _packmol(molecules, lengths, seed, walls)
-    topology, start = app.Topology(), 0
+    topology = app.Topology()
     chain = topology.addChain()
     for molecule, number in molecules:
         for _ in range(number):
             _add_molecule(topology, chain, molecule)
-            start += len(molecule.symbols)
-    assert start == len(positions)
     box = unit.Quantity([Vec3(*row) for row in np.diag(lengths * units.ANGSTROM_TO_NM)], unit.nanometer)
     topology.setPeriodicBoxVectors(box)
     return topology, unit.Quantity(positions * units.ANGSTROM_TO_NM, unit.nanometer), box
@@ -73,7 +71,7 @@ def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: in
             lines += [f"structure {index}.xyz", f"  number {number}", *between, "end structure"]
         (folder / "packmol.inp").write_text("\n".join(lines) + "\n")
         try:
-            with (folder / "packmol.inp").open() as given:
+            with (folder / "packmol.inp").open() as given, Console(stderr=True).status("packing molecules"):
                 done = subprocess.run(
                     [program], stdin=given, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
                 )
@@ -82,9 +80,10 @@ def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: in
             packs = False
         if not packs:
             total = sum(number for _, number in molecules)
+            box = " × ".join(f"{length:.1f}" for length in lengths)
             raise ValueError(
-                f"Packmol finds no place for {total} molecules in {' × '.join(f'{each:.1f}' for each in lengths)} Å with "
-                f"{BETWEEN_MOLECULES} Å between them; ask for a lower density and compress it with a barostat"
+                f"Packmol finds no place for {total} molecules in {box} Å with {BETWEEN_MOLECULES} Å between them; ask "
+                "for a lower density and compress it with a barostat"
             )
         atoms = ase.io.read(folder / "packed.xyz")
         assert isinstance(atoms, ase.Atoms)
@@ -94,5 +93,7 @@ def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: in
 def _program() -> Path:
     found = importlib.util.find_spec("packmol")
     if found is None or found.origin is None:
-        raise RuntimeError("liquids are packed by Packmol, which is not installed; `pip install 'openmm-allegro[build]'`")
+        raise RuntimeError(
+            "liquids are packed by Packmol, which is not installed; `pip install 'openmm-allegro[build]'`"
+        )
     return Path(found.origin).parent / "binaries" / "packmol"
