@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ase
+import ase.io
 import numpy as np
 from ase.data import atomic_numbers
-from ase.io.cif import read_cif
 from ase.spacegroup import crystal as ase_crystal
 from numpy.typing import NDArray
 
@@ -110,7 +110,8 @@ def _from_data(data: CrystalData) -> Lattice:
 
 def _from_cif(path: Path) -> Lattice:
     try:
-        atoms = next(read_cif(path, slice(None), fractional_occupancies=True))
+        atoms = ase.io.read(path, format="cif", fractional_occupancies=True)
+        assert isinstance(atoms, ase.Atoms)  # one index, one frame
     except Exception as error:  # ASE's reader fails in many ways
         raise ValueError(f"`{path}` could not be read as the CIF file of a crystal: {error}") from error
     kinds = atoms.arrays.get("spacegroup_kinds", np.arange(len(atoms))).astype(np.int64)

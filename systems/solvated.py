@@ -24,6 +24,9 @@ def solvated(
 ) -> System:
     """A peptide or protein with the hydrogens of a pH, in a box of water with ions, neutral as a whole.
 
+    OpenMM leaves out water near the solute and the faces of the box, so it starts some per cent too light: let a
+    barostat find the density.
+
     Parameters
     ----------
     padding_nm
@@ -79,7 +82,12 @@ def _repaired(path: Path) -> app.Modeller:
     fixer.missingResidues = {}  # loops that the experiment did not see would be invented
     fixer.findNonstandardResidues()
     fixer.replaceNonstandardResidues()
-    fixer.removeHeterogens(keepWater=True)
+    # its own removal of heterogens takes the caps too
+    modeller = app.Modeller(fixer.topology, fixer.positions)
+    kept = {*pdbfixer.pdbfixer.proteinResidues, *pdbfixer.pdbfixer.dnaResidues, *pdbfixer.pdbfixer.rnaResidues}
+    kept |= {"HOH", "ACE", "NME"}
+    modeller.delete([residue for residue in modeller.topology.residues() if residue.name not in kept])
+    fixer.topology, fixer.positions = modeller.topology, modeller.positions
     fixer.findMissingAtoms()
     fixer.addMissingAtoms()
     return app.Modeller(fixer.topology, fixer.positions)
