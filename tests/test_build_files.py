@@ -1,4 +1,4 @@
-"""Built systems in files: what is written is read back by OpenMM, mdtraj and ASE, and runs where a force field is at hand."""
+"""Built systems in files: OpenMM, mdtraj and ASE read back what is written, and what has a force field runs."""
 
 import ase.io
 import mdtraj
@@ -173,7 +173,9 @@ def test_a_peptide_is_solvated_and_runs(dipeptide, tmp_path):
 
 def test_missing_atoms_are_repaired(dipeptide, tmp_path):
     pytest.importorskip("pdbfixer", reason="PDBFixer is not installed")
-    lines = [line for line in dipeptide.read_text().splitlines() if " CB " not in line and not line.startswith("CONECT")]
+    lines = [
+        line for line in dipeptide.read_text().splitlines() if " CB " not in line and not line.startswith("CONECT")
+    ]
     (tmp_path / "broken.pdb").write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match="could not be solvated: .*; `repair` adds missing atoms"):
         solvated(tmp_path / "broken.pdb", padding_nm=0.6)
