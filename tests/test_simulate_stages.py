@@ -19,7 +19,7 @@ from openmm_allegro.stages import Leg
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
 
 MELT_QUENCH = Path(__file__).parents[1] / "examples" / "melt_quench.toml"
-RAMP = {"name": "heat", "temperature_k": 100.0, "end_temperature_k": 400.0, "steps": 45}
+RAMP = {"name": "heat", "temperature_k": 100.0, "end_temperature_k": 400.0, "steps": 25}
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,9 @@ def test_options_with_stages_are_the_same_after_a_file(tmp_path):
         ([{"name": "final", "steps": 1}], {}, "two files of the run would be called `final`"),
         ([{"name": "a/b", "steps": 1}], {}, r"option `stages\[0\].name` is 'a/b'"),
         (
-            [{"name": "a", "steps": 1, "temp": 1}],
+            [{"name": "a", "steps": 1, "temperture_k": 1}],
             {},
-            r"unknown option `stages\[0\].temp`; did you mean `temperature_k`",
+            r"unknown option `stages\[0\].temperture_k`; did you mean `temperature_k`",
         ),
         ([RAMP, {"name": "a", "steps": -1}], {}, r"option `stages\[1\].steps` is -1"),
         ([{"name": "a", "steps": 1, "ensemble": "NPT"}], {}, "stage `a` is NPT, but there is no `pressure_bar`"),
@@ -120,14 +120,13 @@ def melted(inputs, tmp_path_factory):
     """Hot, cold, without thermostat, and with a barostat."""
     config = staged(
         inputs,
-        {"name": "hot", "steps": 400, "temperature_k": 900.0},
-        {"name": "cold", "steps": 500, "temperature_k": 150.0},
-        {"name": "free", "steps": 100, "ensemble": "NVE"},
-        {"name": "pressed", "steps": 100, "pressure_bar": 1e4},
-        friction_per_ps=100.0,
+        {"name": "hot", "steps": 100, "temperature_k": 900.0},
+        {"name": "cold", "steps": 120, "temperature_k": 150.0},
+        {"name": "free", "steps": 40, "ensemble": "NVE"},
+        {"name": "pressed", "steps": 40, "pressure_bar": 1e4},
+        friction_per_ps=400.0,
         timestep_fs=0.25,
         barostat_every=5,
-        minimize_iterations=50,
     )
     return simulate(config, tmp_path_factory.mktemp("melted") / "run")
 
@@ -141,41 +140,42 @@ def rows(result, name, first, last):
 def test_every_stage_leaves_its_structure(melted):
     assert list(melted.stage_structures) == ["hot", "cold", "free", "pressed"]
     frames = read_frames(melted.output_dir)
-    for (_, path), step in zip(melted.stage_structures.items(), [400, 900, 1000, 1100], strict=True):
+    for (_, path), step in zip(melted.stage_structures.items(), [100, 220, 260, 300], strict=True):
         np.testing.assert_allclose(mdtraj.load(str(path)).xyz[0], frames.xyz[step // 5 - 1], atol=6e-5)
-    assert (melted.steps, melted.ensemble) == (1100, "NPT")
+    assert (melted.steps, melted.ensemble) == (300, "NPT")
 
 
 def test_a_stage_has_its_temperature(melted):
-    # The thermostat forgets in 1/(2·100/ps) = 5 fs. A reading of 69 freedoms scatters by √(2/69) = 17 %, and the last
-    # 50 fs of a stage are ten forgotten ones: 5 %. The first half of each stage is left for the change.
-    assert rows(melted, "Temperature (K)", 200, 400).mean() == pytest.approx(900, rel=0.2)
-    assert rows(melted, "Temperature (K)", 700, 900).mean() == pytest.approx(150, rel=0.2)
+    # The thermostat forgets in 1/(2·400/ps) = 1.25 fs, five steps. A reading of 69 freedoms scatters by √(2/69) = 17 %,
+    # and the last 50 steps of a stage are ten independent ones: 5 %. The first half is left for the change.
+    assert rows(melted, "Temperature (K)", 50, 100).mean() == pytest.approx(900, rel=0.2)
+    assert rows(melted, "Temperature (K)", 170, 220).mean() == pytest.approx(150, rel=0.2)
 
 
 def test_a_stage_without_thermostat_conserves_energy(melted):
-    total = rows(melted, "Total Energy (kJ/mole)", 900, 1000)
-    kinetic = rows(melted, "Kinetic Energy (kJ/mole)", 900, 1000)
+    total = rows(melted, "Total Energy (kJ/mole)", 220, 260)
+    kinetic = rows(melted, "Kinetic Energy (kJ/mole)", 220, 260)
     assert np.ptp(total) < 0.03 * np.ptp(kinetic)
-    with_thermostat = rows(melted, "Total Energy (kJ/mole)", 800, 900)
+    with_thermostat = rows(melted, "Total Energy (kJ/mole)", 180, 220)
     assert np.ptp(with_thermostat) > 5 * np.ptp(total)
 
 
 def test_the_box_changes_only_in_a_stage_with_pressure(melted):
-    assert np.ptp(rows(melted, "Box Volume (nm^3)", 0, 1000)) == 0
-    assert len(set(rows(melted, "Box Volume (nm^3)", 1000, 1100))) > 2
+    assert np.ptp(rows(melted, "Box Volume (nm^3)", 0, 260)) == 0
+    assert len(set(rows(melted, "Box Volume (nm^3)", 260, 300))) > 2
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_run_stopped_in_a_ramp_goes_on_to_the_same_end(inputs, tmp_path):
-    config = staged(inputs, RAMP | {"steps": 105}, {"name": "hold", "steps": 12}, report_every=1)
+    config = staged(inputs, RAMP | {"steps": 90}, {"name": "hold", "steps": 6}, report_every=1)
     expected = simulate(config, tmp_path / "whole")
     with full_disk(30_000), pytest.raises(OSError, match="could not be written at step"):
         simulate(config, tmp_path / "run")
     step = restart.saved_step(tmp_path / "run")
-    assert 0 < step < 105
+    assert 0 < step < 90
     assert step % RAMP_STEPS != 0  # on a tread of the stair
     result = simulate(config, tmp_path / "run", resume=True)
-    assert result.steps_now == 117 - step
+    assert result.steps_now == 96 - step
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     for name, path in expected.stage_structures.items():
         assert result.stage_structures[name].read_text() == path.read_text()
@@ -187,7 +187,7 @@ def test_stages_can_be_added_at_the_end_and_not_changed(inputs, tmp_path):
     (tmp_path / "run" / "heat.pdb").unlink()  # as if killed between the checkpoint and the structure
     result = simulate(staged(inputs, RAMP, hold), tmp_path / "run", resume=True)
     simulate(staged(inputs, RAMP, hold), tmp_path / "whole")
-    assert (result.steps, result.steps_now) == (55, 10)
+    assert (result.steps, result.steps_now) == (35, 10)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     assert (tmp_path / "run" / "heat.pdb").read_text() == (tmp_path / "whole" / "heat.pdb").read_text()
     with pytest.raises(ValueError, match="`stages` is heat with the options in its file, but the run in"):
@@ -195,7 +195,7 @@ def test_stages_can_be_added_at_the_end_and_not_changed(inputs, tmp_path):
 
 
 def test_resuming_needs_no_options(inputs, tmp_path):
-    config = staged(inputs, {"name": "a", "steps": 8}, {"name": "b", "steps": 8, "temperature_k": 350.0})
+    config = staged(inputs, {"name": "a", "steps": 5}, {"name": "b", "steps": 5, "temperature_k": 350.0})
     simulate(config, tmp_path / "run")
     assert resume_config(tmp_path / "run", None, {}) == config
     shutil.copy(tmp_path / "run" / "b.pdb", tmp_path / "kept.pdb")
