@@ -74,7 +74,8 @@ def _located(problem: ErrorDetails, model_class: type[BaseModel]) -> tuple[list[
 
     pydantic goes on into the alternatives of a union and places in a list, which are no names of options.
     """
-    owner, path = model_class, []
+    owner: type[BaseModel] = model_class
+    path: list[str] = []
     for part in problem["loc"]:
         if isinstance(part, int) and owner is not model_class:
             path[-1] += f"[{part}]"  # in a list of tables

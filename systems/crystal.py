@@ -109,11 +109,16 @@ def _from_data(data: CrystalData) -> Lattice:
 
 
 def _from_cif(path: Path) -> Lattice:
+    if "_atom_site.Cartn_x" in path.read_text():
+        raise ValueError(
+            f"`{path}` is PDBx/mmCIF, which holds finished atoms and no lattice; give the CIF of a crystal"
+        )
     try:
         atoms = ase.io.read(path, format="cif", fractional_occupancies=True)
         assert isinstance(atoms, ase.Atoms)  # one index, one frame
     except Exception as error:  # ASE's reader fails in many ways
-        raise ValueError(f"`{path}` could not be read as the CIF file of a crystal: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"`{path}` could not be read as the CIF file of a crystal: {reason}") from error
     kinds = atoms.arrays.get("spacegroup_kinds", np.arange(len(atoms))).astype(np.int64)
     occupancy = {int(kind): dict(shares) for kind, shares in atoms.info.get("occupancy", {}).items()}
     for kind, symbol in zip(kinds, atoms.get_chemical_symbols(), strict=True):

@@ -45,8 +45,8 @@ def drawn(
             open_positions.setdefault(element, []).extend(positions)
             wanted[element] = wanted.get(element, 0.0) + share * len(positions)
             symbols[random.permutation(positions)[: round(share * len(positions))]] = element
-    for element, positions in open_positions.items():
-        _draw(atoms, symbols, element, np.array(positions), round(wanted[element]), random)
+    for element, places in open_positions.items():
+        _draw(atoms, symbols, element, np.array(places), round(wanted[element]), random)
     taken = symbols != ""
     whole = atoms[taken]
     whole.symbols = symbols[taken]

@@ -16,17 +16,15 @@ def openmmtools_system(name: str) -> System:
         warnings.simplefilter("ignore")
         from openmmtools import testsystems
 
-    known = {
-        each: kind
-        for each, kind in inspect.getmembers(testsystems, inspect.isclass)
-        if issubclass(kind, testsystems.TestSystem) and kind is not testsystems.TestSystem
-    }
+    base = testsystems.TestSystem
+    known = [each for each, kind in inspect.getmembers(testsystems, inspect.isclass) if issubclass(kind, base)]
+    known.remove("TestSystem")
     if name not in known:
         raise ValueError(f"openmmtools has no test system {known_names(name, known)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            made = known[name]()
+            made = getattr(testsystems, name)()
         except Exception as error:  # some need files or programs that are not there
             raise ValueError(f"openmmtools cannot build `{name}` here: {error}") from error
     for atom in made.topology.atoms():
@@ -34,4 +32,6 @@ def openmmtools_system(name: str) -> System:
             raise ValueError(
                 f"atom {atom.index} of openmmtools' `{name}` has no chemical element, so no model knows it"
             )
-    return made.topology, made.positions, made.topology.getPeriodicBoxVectors()
+    box = made.system.getDefaultPeriodicBoxVectors() if made.system.usesPeriodicBoundaryConditions() else None
+    made.topology.setPeriodicBoxVectors(box)
+    return made.topology, made.positions, box

@@ -34,7 +34,6 @@ def nm(quantity):
 def dipeptide(tmp_path_factory):
     """Alanine dipeptide without its hydrogens, as a PDB file."""
     topology, positions, _ = openmmtools_system("AlanineDipeptideVacuum")
-    topology.setPeriodicBoxVectors(None)
     modeller = app.Modeller(topology, positions)
     modeller.delete([atom for atom in topology.atoms() if atom.element.symbol == "H"])
     path = tmp_path_factory.mktemp("dipeptide") / "dipeptide.pdb"
@@ -73,6 +72,12 @@ def test_files_are_read_back_by_openmm_mdtraj_and_ase(tmp_path, name, suffix):
     np.testing.assert_allclose(by_ase.positions, expected.positions, atol=1e-7)
     np.testing.assert_allclose(by_ase.cell, expected.cell, atol=1e-7)
     assert by_ase.pbc.all()
+
+
+def test_finished_atoms_are_not_taken_for_a_lattice(tmp_path):
+    write_system(water_box(20), tmp_path / "water.cif")
+    with pytest.raises(ValueError, match="water.cif` is PDBx/mmCIF, which holds finished atoms"):
+        crystal(tmp_path / "water.cif")
 
 
 def test_a_crystal_turned_for_openmm_has_its_distances():
@@ -202,6 +207,8 @@ def test_a_test_system_of_openmmtools_is_the_one_of_its_name():
     assert topology.getNumAtoms() == len(positions)
     assert {residue.name for residue in topology.residues()} == {"HOH"}
     assert nm(box).shape == (3, 3)
+    topology, _, box = openmmtools_system("AlanineDipeptideVacuum")
+    assert (topology.getNumAtoms(), box, topology.getPeriodicBoxVectors()) == (22, None, None)
 
 
 def test_an_unknown_test_system_is_named_with_the_known():
