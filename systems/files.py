@@ -28,7 +28,7 @@ class Built(NamedTuple):
     atoms: int
     formula: str
     residues: dict[str, int]
-    """Molecules by name; one residue for a crystal."""
+    """Molecules and amino acids by name; one residue for a crystal."""
     widths_nm: list[float]
     """Distances between opposite faces of the box; none where it is not periodic."""
     density_g_per_cm3: float | None
@@ -94,7 +94,7 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
         extxyz=extxyz,
         atoms=len(atoms),
         formula=atoms.get_chemical_formula("hill"),
-        residues=dict(Counter(residue.name for residue in topology.residues()).most_common(12)),
+        residues=dict(Counter(residue.name for residue in topology.residues()).most_common()),
         widths_nm=[round(width, 4) for width in widths],
         density_g_per_cm3=density,
         shortest_distance_angstrom=shortest_distance(atoms),

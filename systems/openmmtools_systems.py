@@ -3,6 +3,8 @@
 import inspect
 import warnings
 
+from openmm import unit
+
 from openmm_allegro.systems.files import known_names
 from openmm_allegro.systems.water import System
 
@@ -32,6 +34,9 @@ def openmmtools_system(name: str) -> System:
             raise ValueError(
                 f"atom {atom.index} of openmmtools' `{name}` has no chemical element, so no model knows it"
             )
-    box = made.system.getDefaultPeriodicBoxVectors() if made.system.usesPeriodicBoundaryConditions() else None
+    box = None
+    if made.system.usesPeriodicBoundaryConditions():
+        vectors = made.system.getDefaultPeriodicBoxVectors()
+        box = unit.Quantity([vector.value_in_unit(unit.nanometer) for vector in vectors], unit.nanometer)
     made.topology.setPeriodicBoxVectors(box)
     return made.topology, made.positions, box

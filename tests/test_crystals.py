@@ -98,6 +98,16 @@ def test_drawn_lithium_keeps_its_distance_in_a_supercell(name, closest):
     assert distances(atoms, "Li", "O" if "llzo" in name else "S", 3.0)[1].min() > 1.8
 
 
+@pytest.mark.parametrize(
+    ("name", "supercell", "formula"),
+    [("li6ps5cl", (3, 3, 3), "Cl108Li648P108S540"), ("llzo-cubic", (3, 2, 2), "La288Li672O1152Zr192")],
+)
+def test_rounding_leaves_large_supercells_neutral(name, supercell, formula):
+    atoms = crystal(name, supercell)
+    assert atoms.get_chemical_formula() == formula
+    assert charge_of(atoms) == 0
+
+
 def test_sulfur_and_chlorine_share_their_sites_as_published():
     atoms = crystal("li6ps5cl", (2, 2, 2), seed=1)
     positions = atoms.get_scaled_positions() * 2 % 1
@@ -176,6 +186,13 @@ Li1 Li 0.5 0.5 0.5 {li}
 def test_partial_occupancies_of_a_cif_file_are_drawn(tmp_path):
     (tmp_path / "half.cif").write_text(CIF.format(li=0.5, more="Zr1 Zr 0.5 0.5 0.0 0.75\nTa1 Ta 0.5 0.5 0.0 0.25"))
     assert crystal(tmp_path / "half.cif", (2, 2, 1)).get_chemical_formula() == "Li2O4TaZr3"
+
+
+def test_positions_too_close_for_the_occupancy_are_refused(tmp_path):
+    more = "Li2 Li 0.5 0.5 0.75 0.9"  # 1 Å from the other in a cell of 4 Å
+    (tmp_path / "half.cif").write_text(CIF.format(li=0.9, more=more))
+    with pytest.raises(ValueError, match="no way was found to put 2 Li on 2 positions with 2.0 Å between them"):
+        crystal(tmp_path / "half.cif")
 
 
 def test_sites_that_cannot_be_resolved_are_refused(tmp_path):
