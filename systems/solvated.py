@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 from openmm import app, unit
 
 from openmm_allegro.structure import read_structure
@@ -60,7 +61,11 @@ def solvated(
             f"`{path}` could not be solvated: {error}; `repair` adds missing atoms and removes what the force field of "
             "proteins and nucleic acids does not know"
         ) from error
-    return modeller.topology, modeller.positions, modeller.topology.getPeriodicBoxVectors()
+    box = modeller.topology.getPeriodicBoxVectors()
+    places = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    centre = np.array(box.value_in_unit(unit.nanometer)).sum(0) / 2
+    places += centre - (places.min(0) + places.max(0)) / 2
+    return modeller.topology, unit.Quantity(places, unit.nanometer), box
 
 
 def _as_it_is(path: Path) -> app.Modeller:
