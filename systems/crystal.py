@@ -16,7 +16,7 @@ from ase.data import atomic_numbers
 from ase.spacegroup import crystal as ase_crystal
 from numpy.typing import NDArray
 
-from openmm_allegro.systems.crystal_data import CRYSTALS, OXIDATION_STATES, CrystalData
+from openmm_allegro.systems.crystal_data import CRYSTALS, ONLY_FROM_A_FILE, OXIDATION_STATES, CrystalData
 from openmm_allegro.systems.disorder import drawn
 from openmm_allegro.systems.files import known_names
 
@@ -97,6 +97,9 @@ def _lattice(name: str | Path) -> Lattice:
         return _from_cif(path)
     if path.suffix:
         raise FileNotFoundError(f"there is no CIF file `{name}`")
+    if str(name).lower() in ONLY_FROM_A_FILE:
+        source = ONLY_FROM_A_FILE[str(name).lower()]
+        raise ValueError(f"the atoms of `{name}` are not written down here; give a CIF file of them ({source})")
     raise ValueError(f"there is no crystal {known_names(str(name), CRYSTALS)}; or give a CIF file")
 
 

@@ -70,38 +70,6 @@ CRYSTALS = {
     ),
     # The positions are those of the four images of each atom in the first frame of the LiPS20 set
     # (https://github.com/M3RG-IITD/MDBENCHGNN, arXiv:2310.02428), which starts from this structure, made symmetric.
-    "li7p3s11": CrystalData(
-        2,
-        1,
-        (12.5009, 6.0316, 12.5303, 102.845, 113.2024, 74.467),
-        _full(
-            "Li",
-            (0.668, 0.132, 0.092),
-            (0.639, 0.402, 0.867),
-            (0.215, 0.531, 0.740),
-            (0.941, 0.787, 0.270),
-            (0.359, 0.591, 0.336),
-            (0.638, 0.734, 0.498),
-            (0.140, 0.294, 0.134),
-        )
-        + _full("P", (0.794, 0.033, 0.465), (0.493, 0.038, 0.297), (0.840, 0.270, 0.059))
-        + _full(
-            "S",
-            (0.861, 0.236, 0.619),
-            (0.824, 0.105, 0.334),
-            (0.840, 0.683, 0.468),
-            (0.330, 0.227, 0.288),
-            (0.509, 0.079, 0.151),
-            (0.510, 0.700, 0.307),
-            (0.617, 0.160, 0.453),
-            (0.841, 0.331, 0.903),
-            (0.828, 0.927, 0.046),
-            (0.678, 0.487, 0.064),
-            (0.977, 0.351, 0.188),
-        ),
-        1.98,
-        "Yamane et al., Solid State Ionics 178, 1163 (2007)",
-    ),
     "li6ps5cl": CrystalData(
         216,
         1,
@@ -178,3 +146,6 @@ OXIDATION_STATES = {
     "I": -1,
 }
 """The usual ones, by which a crystal is neutral."""
+
+ONLY_FROM_A_FILE = {"li7p3s11": "Yamane et al., Solid State Ionics 178, 1163 (2007)"}
+"""Crystals whose positions are not written down here, and where they were published."""
