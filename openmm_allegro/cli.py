@@ -13,9 +13,11 @@ from pydantic import BaseModel
 
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
+from openmm_allegro.cli_build import build
 from openmm_allegro.cli_ensemble import calibrate, ensemble, select
 from openmm_allegro.cli_options import AsJson
 from openmm_allegro.cli_training import evaluate, info, prepare, train
+from openmm_allegro.options import nested_table
 from openmm_allegro.simulate_config import SimulateConfig
 
 app = typer.Typer(
@@ -69,7 +71,9 @@ def options_from(model: type[BaseModel]) -> Callable[[Callable[..., None]], Call
     def add(verb: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(verb)
         kept = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-        added = [_parameter(name, model) for name in model.model_fields]
+        # a list of tables has no flag
+        flags = [name for name, field in model.model_fields.items() if nested_table(field.annotation) is None]
+        added = [_parameter(name, model) for name in flags]
         vars(verb)["__signature__"] = own.replace(parameters=kept + added)
         return verb
 
@@ -97,6 +101,7 @@ def _help(name: str, model: type[BaseModel]) -> str:
 
 for verb in (train, prepare, evaluate, info, ensemble, calibrate, select):
     app.command()(verb)
+app.add_typer(build, name="build")
 
 
 @app.command()
@@ -134,7 +139,7 @@ def simulate(
     """Run molecular dynamics in which every atom feels the model.
 
     Options come from the TOML file, flags on top of it. Without a pressure the box stays as it is (NVT); without
-    friction there is no thermostat (NVE).
+    friction there is no thermostat (NVE). A file may have [[stages]] that follow each other, such as melt and quench.
 
     \b
     Examples:

@@ -74,24 +74,28 @@ def _located(problem: ErrorDetails, model_class: type[BaseModel]) -> tuple[list[
 
     pydantic goes on into the alternatives of a union and places in a list, which are no names of options.
     """
-    owner, path = model_class, []
+    owner: type[BaseModel] = model_class
+    path: list[str] = []
     named_by_user = False
     for part in problem["loc"]:
+        if isinstance(part, int) and owner is not model_class:
+            path[-1] += f"[{part}]"  # in a list of tables
+            continue
         path.append(str(part))
         if named_by_user:
             named_by_user = False
             continue
         field = owner.model_fields.get(str(part))
-        inner = _table(field.annotation) if field is not None else None
+        inner = nested_table(field.annotation) if field is not None else None
         if field is None or inner is None:
             break
         owner, named_by_user = inner, get_origin(field.annotation) is dict
     return path, owner
 
 
-def _table(annotation: object) -> type[BaseModel] | None:
+def nested_table(annotation: object) -> type[BaseModel] | None:
     """The model of a nested table, which may be optional."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation if issubclass(annotation, BaseModel) else None
-    tables = [_table(argument) for argument in get_args(annotation)]
+    tables = [nested_table(argument) for argument in get_args(annotation)]
     return next((table for table in tables if table is not None), None)

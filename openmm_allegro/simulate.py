@@ -21,9 +21,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from openmm_allegro import restart
 from openmm_allegro.checkpoint import is_ensemble, write_whole
-from openmm_allegro.simulate_config import Ensemble, SimulateConfig, check_resumable, load_config
+from openmm_allegro.simulate_config import SimulateConfig, check_resumable, load_config
 from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
+from openmm_allegro.simulate_stages import Schedule, stage_structure
 from openmm_allegro.simulate_system import build_simulation
+from openmm_allegro.stages import Ensemble
 from openmm_allegro.structure import read_structure, write_structure
 from openmm_allegro.uncertainty_reporter import SpreadExceeded
 
@@ -47,6 +49,7 @@ class SimulateResult:
     final_structure: Path
     checkpoint: Path
     ensemble: Ensemble
+    """Of stages that of the last one."""
     n_atoms: int
     steps: int
     """Steps of the whole run."""
@@ -56,6 +59,8 @@ class SimulateResult:
     """Length of the whole run [ps]."""
     ns_per_day: float | None
     """Speed of this call, None when there was nothing left to do."""
+    stage_structures: dict[str, Path | None]
+    """The structure after each stage."""
 
 
 def simulate(
@@ -75,7 +80,7 @@ def simulate(
     else:
         _check_empty(folder)
     structure = read_structure(config.structure, config.replicate)
-    if config.pressure_bar is not None and structure.topology.getPeriodicBoxVectors() is None:
+    if config.uses_pressure and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
     if config.uncertainty_every is not None and not is_ensemble(config.model):
         raise ValueError(
@@ -111,6 +116,7 @@ def simulate(
         steps_now=steps_now,
         time_ps=simulation.currentStep * config.timestep_fs / 1000,
         ns_per_day=_ns_per_day(steps_now, config, seconds) if steps_now > 0 else None,
+        stage_structures={leg.name: stage_structure(folder, leg.name) for leg in config.legs},
     )
 
 
@@ -178,7 +184,7 @@ def _start(simulation: app.Simulation, config: SimulateConfig, folder: Path) -> 
         log.info("minimising the energy")
         tolerance = config.minimize_tolerance_kj * unit.kilojoule_per_mole / unit.nanometer
         simulation.minimizeEnergy(tolerance, config.minimize_iterations)
-    simulation.context.setVelocitiesToTemperature(config.temperature_k * unit.kelvin, config.seed)
+    simulation.context.setVelocitiesToTemperature(config.first_temperature_k * unit.kelvin, config.seed)
     write_structure(folder, "start", simulation.topology, simulation.context.getState(positions=True))
     restart.save_checkpoint(simulation, folder, [])
 
@@ -198,15 +204,18 @@ def _run(simulation: app.Simulation, config: SimulateConfig, folder: Path, progr
         Progress(*columns, console=console, disable=not (progress and _shows(console))) as bar,
     ):
         first_step = simulation.currentStep
+        schedule = Schedule.of(config)
+        schedule.start(simulation, folder)
         task = bar.add_task(config.ensemble, total=config.n_steps, completed=first_step, speed="")
         chunk, started = 1, time.perf_counter()
         while simulation.currentStep < config.n_steps and not stop.is_set():
             chunk_started = time.perf_counter()
-            simulation.step(min(chunk, config.n_steps - simulation.currentStep))
+            schedule.step(simulation, min(chunk, config.n_steps - simulation.currentStep), folder)
             now = time.perf_counter()
             chunk = _next_chunk(chunk, now - chunk_started)
             speed = _ns_per_day(simulation.currentStep - first_step, config, now - started)
-            bar.update(task, completed=simulation.currentStep, speed=f"{speed:.3g} ns/day")
+            name = schedule.name_at(simulation.currentStep) or config.ensemble
+            bar.update(task, completed=simulation.currentStep, speed=f"{speed:.3g} ns/day", description=name)
         restart.save_checkpoint(simulation, folder, [])
     simulation.reporters.clear()  # closes the files
     if stop.is_set() and simulation.currentStep < config.n_steps:

@@ -8,8 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from openmm_allegro import options
-
-Ensemble = Literal["NVE", "NVT", "NPT"]
+from openmm_allegro.stages import Ensemble, Leg, Stage, check_names, legs_of
 
 
 class SimulateConfig(BaseModel):
@@ -73,11 +72,18 @@ class SimulateConfig(BaseModel):
     device: str = "auto"
     """Where the model runs: `auto`, `cpu`, `cuda` or `cuda:1`."""
 
+    stages: tuple[Stage, ...] = ()
+    """Stages that follow each other, each a table `[[stages]]`, instead of one length and temperature."""
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if (self.steps is None) == (self.duration_ps is None):
+        if self.stages:
+            if self.steps is not None or self.duration_ps is not None:
+                raise ValueError("each of the `stages` has its own length; leave out `steps` and `duration_ps`")
+            check_names(self.stages)
+        elif (self.steps is None) == (self.duration_ps is None):
             raise ValueError("say how long to run: either `steps` or `duration_ps`, one of the two")
-        if self.n_steps < 1:
+        if self.n_steps < 1:  # of stages each is checked
             raise ValueError(f"`duration_ps` is {self.duration_ps}, shorter than one step of {self.timestep_fs} fs")
         if min(self.replicate) < 1:
             raise ValueError(f"`replicate` is {list(self.replicate)}; each number must be at least 1")
@@ -92,14 +98,40 @@ class SimulateConfig(BaseModel):
     @property
     def n_steps(self) -> int:
         """Length of the run in steps."""
+        if self.stages:
+            return self.legs[-1].last_step
         if self.steps is not None:
             return self.steps
         assert self.duration_ps is not None
         return round(1000 * self.duration_ps / self.timestep_fs)
 
     @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The stages one after another, with everything filled in."""
+        return legs_of(
+            self.stages,
+            timestep_fs=self.timestep_fs,
+            temperature_k=self.temperature_k,
+            friction_per_ps=self.friction_per_ps,
+            pressure_bar=self.pressure_bar,
+            barostat_every=self.barostat_every,
+        )
+
+    @property
+    def first_temperature_k(self) -> float:
+        """That of the first velocities."""
+        return self.legs[0].start_k if self.stages else self.temperature_k
+
+    @property
+    def uses_pressure(self) -> bool:
+        """Whether the box changes at any time."""
+        return any(leg.ensemble == "NPT" for leg in self.legs) if self.stages else self.pressure_bar is not None
+
+    @property
     def ensemble(self) -> Ensemble:
-        """What is held constant."""
+        """What is held constant, of stages in the last one."""
+        if self.stages:
+            return self.legs[-1].ensemble
         if self.friction_per_ps == 0:
             return "NVE"
         return "NVT" if self.pressure_bar is None else "NPT"
@@ -107,8 +139,13 @@ class SimulateConfig(BaseModel):
     def to_toml(self) -> str:
         """The options as a file that `load_config` reads."""
         values = self.model_dump(mode="json", exclude_none=True)
-        # Strings, numbers, booleans and lists of numbers are written alike in JSON and TOML.
-        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
+        stages = values.pop("stages")
+        return _toml(values) + "".join(f"\n[[stages]]\n{_toml(stage)}" for stage in stages)
+
+
+def _toml(values: Mapping[str, object]) -> str:
+    # Strings, numbers, booleans and lists of numbers are written alike in JSON and TOML.
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
 def load_config(path: Path | str | None, flags: Mapping[str, object]) -> SimulateConfig:
@@ -143,6 +180,8 @@ def check_resumable(old: SimulateConfig, new: SimulateConfig, folder: Path) -> N
     """Refuse to continue a run with options that would make it another simulation."""
     for name in SimulateConfig.model_fields:
         before, now = getattr(old, name), getattr(new, name)
+        if name == "stages" and before and now[: len(before)] == before:
+            continue  # stages may be added at the end
         if name not in MAY_CHANGE and before != now:
             raise ValueError(
                 f"`{name}` is {_shown(now)}, but the run in `{folder}` was started with {_shown(before)}; continue "
@@ -151,4 +190,6 @@ def check_resumable(old: SimulateConfig, new: SimulateConfig, folder: Path) -> N
 
 
 def _shown(value: object) -> str:
-    return "not set" if value is None else str(value)
+    if isinstance(value, tuple) and any(isinstance(each, Stage) for each in value):
+        return ", ".join(stage.name for stage in value) + " with the options in its file"
+    return "not set" if value is None or value == () else str(value)

@@ -28,9 +28,11 @@ def build_simulation(config: SimulateConfig, structure: Structure, last_step: in
     system.addForce(openmm.CMMotionRemover())
     # Random numbers that no checkpoint keeps (the barostat's; all, where only the State fits) must not repeat.
     seed = (config.seed + (last_step or 0)) % (2**31 - 1) + 1
-    if config.pressure_bar is not None:
+    if config.uses_pressure:
+        # Stages set their own before the first step.
+        pressure = next((leg.pressure_bar for leg in config.legs if leg.pressure_bar is not None), config.pressure_bar)
         barostat = openmm.MonteCarloBarostat(
-            config.pressure_bar * unit.bar, config.temperature_k * unit.kelvin, config.barostat_every
+            pressure * unit.bar, config.first_temperature_k * unit.kelvin, config.barostat_every
         )
         barostat.setRandomNumberSeed(seed)
         system.addForce(barostat)
@@ -44,9 +46,9 @@ def build_simulation(config: SimulateConfig, structure: Structure, last_step: in
 
 def _integrator(config: SimulateConfig, seed: int) -> openmm.Integrator:
     timestep_ps = config.timestep_fs / 1000
-    if config.ensemble == "NVE":
+    if config.ensemble == "NVE" and not config.stages:
         return openmm.VerletIntegrator(timestep_ps)
-    integrator = openmm.LangevinMiddleIntegrator(config.temperature_k, config.friction_per_ps, timestep_ps)
+    integrator = openmm.LangevinMiddleIntegrator(config.first_temperature_k, config.friction_per_ps, timestep_ps)
     integrator.setRandomNumberSeed(seed)
     return integrator
 

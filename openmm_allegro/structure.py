@@ -6,7 +6,7 @@ Symbols used in this file
 
 import itertools
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import openmm
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
+
+if TYPE_CHECKING:
+    import ase
 
 Array = NDArray[np.float64]
 WIDEST_PDB_NM = 99.9
@@ -92,6 +95,11 @@ def _from_ase(path: Path) -> Structure:
 
     atoms = ase.io.read(path, index=-1)
     assert isinstance(atoms, ase.Atoms)  # one index, one frame
+    return structure_from_atoms(atoms)
+
+
+def structure_from_atoms(atoms: "ase.Atoms") -> Structure:
+    """What ASE holds, turned and reduced where its box is not as OpenMM wants it."""
     positions_nm = atoms.positions * units.ANGSTROM_TO_NM
     topology = app.Topology()
     residue = topology.addResidue("MOL", topology.addChain())

@@ -1,0 +1,98 @@
+"""Peptides and proteins from structure files, with hydrogens, in water with ions."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+from openmm import app, unit
+
+from openmm_allegro.structure import read_structure
+from openmm_allegro.systems.molecules import ions_of
+from openmm_allegro.systems.water import System
+
+FORCE_FIELD = ("amber14-all.xml", "amber14/tip3p.xml")
+"""By which hydrogens and water are placed; a simulation need not use it."""
+
+
+def solvated(
+    path: str | Path,
+    *,
+    padding_nm: float = 1.0,
+    salt: str = "NaCl",
+    molar: float = 0.0,
+    ph: float = 7.0,
+    repair: bool = False,
+) -> System:
+    """A peptide or protein with the hydrogens of a pH, in a box of water with ions, neutral as a whole.
+
+    OpenMM leaves out water near the solute and the faces of the box, so it starts some per cent too light: let a
+    barostat find the density.
+
+    Parameters
+    ----------
+    padding_nm
+        Least distance from the solute to the faces of the box; images are twice that apart.
+    salt, molar
+        A salt of single charges, such as NaCl, and its concentration in the water [mol/L], beside the ions that
+        neutralise the solute.
+    repair
+        Whether PDBFixer adds missing heavy atoms and takes away what is not protein, nucleic acid or water.
+    """
+    if padding_nm <= 0:
+        raise ValueError(f"`padding_nm` is {padding_nm}; it must be above zero")
+    if molar < 0:
+        raise ValueError(f"`molar` is {molar}; it must be zero or more")
+    cation, anion = ions_of(salt)
+    if sorted(ions_of(salt).values()) != [1, 1] or anion not in ("F", "Cl", "Br", "I") or cation in ("Mg", "Ca"):
+        raise ValueError(f"`salt` is {salt}; water around a solute takes a salt of single charges, such as NaCl or KCl")
+    modeller = _repaired(Path(path)) if repair else _as_it_is(Path(path))
+    field = app.ForceField(*FORCE_FIELD)
+    try:
+        modeller.addHydrogens(field, pH=ph)
+        modeller.addSolvent(
+            field,
+            padding=padding_nm * unit.nanometer,
+            positiveIon=f"{cation}+",
+            negativeIon=f"{anion}-",
+            ionicStrength=molar * unit.molar,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"`{path}` could not be solvated: {error}; `repair` adds missing atoms and removes what the force field of "
+            "proteins and nucleic acids does not know"
+        ) from error
+    box = modeller.topology.getPeriodicBoxVectors()
+    places = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    centre = np.array(box.value_in_unit(unit.nanometer)).sum(0) / 2
+    places += centre - (places.min(0) + places.max(0)) / 2
+    return modeller.topology, unit.Quantity(places, unit.nanometer), box
+
+
+def _as_it_is(path: Path) -> app.Modeller:
+    structure = read_structure(path)
+    return app.Modeller(structure.topology, unit.Quantity(structure.positions_nm, unit.nanometer))
+
+
+def _repaired(path: Path) -> app.Modeller:
+    try:
+        pdbfixer = importlib.import_module("pdbfixer")
+    except ImportError as error:
+        raise RuntimeError(
+            "missing atoms are added by PDBFixer, which is not installed; `pip install 'openmm-allegro[build]'`"
+        ) from error
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no structure file `{path}`")
+    fixer = pdbfixer.PDBFixer(filename=str(path))
+    fixer.findMissingResidues()
+    fixer.missingResidues = {}  # loops that the experiment did not see would be invented
+    fixer.findNonstandardResidues()
+    fixer.replaceNonstandardResidues()
+    # its own removal of heterogens takes the caps too
+    modeller = app.Modeller(fixer.topology, fixer.positions)
+    kept = {*pdbfixer.pdbfixer.proteinResidues, *pdbfixer.pdbfixer.dnaResidues, *pdbfixer.pdbfixer.rnaResidues}
+    kept |= {"HOH", "ACE", "NME"}
+    modeller.delete([residue for residue in modeller.topology.residues() if residue.name not in kept])
+    fixer.topology, fixer.positions = modeller.topology, modeller.positions
+    fixer.findMissingAtoms()
+    fixer.addMissingAtoms()
+    return app.Modeller(fixer.topology, fixer.positions)
