@@ -20,7 +20,7 @@ LAYERS = [
     {"bridges"},
     {"force"},
     {"export_file", "restart", "simulate_config", "simulate_system", "bench_config", "bench_machine", "bench_water"},
-    {"uncertainty_reporter", "selection", "cli_ensemble", "cli_training"},
+    {"uncertainty_reporter", "selection", "cli_analysis", "cli_ensemble", "cli_training"},
     {"simulate_reports", "bench_peers"},
     {"simulate"},
     {"bench"},
@@ -59,7 +59,9 @@ def test_analysis_imports_neither_torch_nor_the_model():
 
 def test_the_library_imports_training_and_systems_only_in_the_command_line_and_lazily():
     for path in (ROOT / "openmm_allegro").glob("*.py"):
-        for name in imported(path, lazily=path.stem not in ("cli", "cli_ensemble", "cli_options", "cli_training")):
+        for name in imported(
+            path, lazily=path.stem not in ("cli", "cli_analysis", "cli_ensemble", "cli_options", "cli_training")
+        ):
             assert not name.startswith(("training", "systems")), f"{path.name} imports {name}"
 
 
