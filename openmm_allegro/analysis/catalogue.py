@@ -1,4 +1,7 @@
-"""The analyses by name, and how a line of text asks for one: `rdf`, `rdf:pair=Li-S`, `angles:triplet=S-P-S:cutoff_nm=0.27`."""
+"""The analyses by name, and how a line of text asks for one.
+
+`rdf` is done for every pair of elements, `rdf:pair=Li-S` for one, `angles:triplet=S-P-S:cutoff_nm=0.27` has options.
+"""
 
 import importlib
 import inspect
@@ -47,7 +50,8 @@ def parse_request(text: str) -> Request:
         option, equals, value = setting.partition("=")
         if not equals or option not in known:
             raise ValueError(
-                f"`{setting}` in `{text}` is not an option of `{name}`; write OPTION=VALUE with one of {', '.join(known)}"
+                f"`{setting}` in `{text}` is not an option of `{name}`; "
+                f"write OPTION=VALUE with one of {', '.join(known)}"
             )
         options[option] = _converted(value, known[option], f"`{option}` of `{name}`")
     return Request(name, options)

@@ -20,7 +20,7 @@ class Frames:
     """Frames of one trajectory, as often as they are asked for; those of a file are never in memory together."""
 
     def __init__(self, topology: mdtraj.Topology, times_ps: Array, cells_nm: Array | None, chunks: Chunks) -> None:
-        """times_ps: (f,). cells_nm: lattice vectors as rows, (f, 3, 3), or None without a periodic cell."""
+        """times_ps: (f,), nan where they are not known. cells_nm: rows, (f, 3, 3), or None without a periodic cell."""
         self.topology = topology
         self.times_ps = times_ps
         self.cells_nm = cells_nm
@@ -49,7 +49,7 @@ class Frames:
         return self.topology.n_atoms
 
     def chunks(self, atoms: NDArray[np.int64] | None = None) -> Iterator[mdtraj.Trajectory]:
-        """Parts of the trajectory that fit in memory, for functions of mdtraj; of all atoms or of some."""
+        """Parts of the trajectory that fit in memory, for functions of mdtraj; of all atoms or of some, in their order."""
         return self._chunks(atoms)
 
     def positions_nm(self, atoms: NDArray[np.int64] | None = None) -> Iterator[Array]:
@@ -69,6 +69,8 @@ class Frames:
     def increasing_times_ps(self) -> Array:
         """Times of the frames, (f,), refused where they do not increase."""
         times = self.times_ps
+        if np.isnan(times).any():
+            raise ValueError("the frames have no times; give the time between those of the file, `timestep_ps`")
         late = np.flatnonzero(np.diff(times) <= 0)
         if len(late):
             k = int(late[0])
