@@ -49,7 +49,7 @@ class Frames:
         return self.topology.n_atoms
 
     def chunks(self, atoms: NDArray[np.int64] | None = None) -> Iterator[mdtraj.Trajectory]:
-        """Parts of the trajectory that fit in memory, for functions of mdtraj; of all atoms or of some, in their order."""
+        """Parts that fit in memory, for functions of mdtraj; of all atoms or of some, in their order."""
         return self._chunks(atoms)
 
     def positions_nm(self, atoms: NDArray[np.int64] | None = None) -> Iterator[Array]:
