@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
-from openmm_allegro.cli_analysis import analyze
+from openmm_allegro.cli_analysis import analyze, compare
 from openmm_allegro.cli_ensemble import calibrate, ensemble, select
 from openmm_allegro.cli_options import AsJson
 from openmm_allegro.cli_training import evaluate, info, prepare, train
@@ -96,7 +96,7 @@ def _help(name: str, model: type[BaseModel]) -> str:
     return f"{meaning}  [default: {str(default).lower() if isinstance(default, bool) else default}]"
 
 
-for verb in (train, prepare, evaluate, info, ensemble, calibrate, select, analyze):
+for verb in (train, prepare, evaluate, info, ensemble, calibrate, select, analyze, compare):
     app.command()(verb)
 
 

@@ -1,22 +1,25 @@
-"""Analyses of one trajectory: CSV files, one picture and the figures of merit."""
+"""Analyses of trajectory files, of one system or beside a reference: tables, one picture and the figures of merit."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from openmm_allegro.analysis.catalogue import Request, parse_request, run
+from openmm_allegro.analysis.compare import compare, write_comparisons
 from openmm_allegro.analysis.energy import energy_drift
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
+from openmm_allegro.analysis.runs import runs_together
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 
 DEFAULT = ("rdf", "msd", "density")
+Figures = dict[str, object]
 
 
-def analyze_trajectory(
-    trajectory_path: str | Path,
-    topology_path: str | Path,
+def analyze_trajectories(
+    runs: Sequence[str | Path],
+    topology: str | Path | None,
     *,
     what: Sequence[str] = DEFAULT,
     log: str | Path | None = None,
@@ -25,33 +28,72 @@ def analyze_trajectory(
     timestep_ps: float | None = None,
     stride: int = 1,
     progress: bool = False,
-) -> dict[str, object]:
+) -> Figures:
     """Run the named analyses and write a CSV file for each result, and `analysis.png`.
 
-    what: requests as `catalogue.parse_request` reads them. `log` is a StateDataReporter log, for the drift of the total
-    energy. Returns figures ready for JSON, by analysis and result, units in their names, errors beside them, None where
-    a number cannot be had.
+    runs: trajectories of one system; with several, means and errors are over the runs. what: requests as
+    `catalogue.parse_request` reads them. `log` is a StateDataReporter log, for the drift of the total energy. Returns
+    figures ready for JSON, by analysis and result, units in their names, errors beside them, None where a number cannot
+    be had.
     """
     requests = [parse_request(text) for text in what]
     if not requests and log is None:
         raise ValueError("nothing was asked for; name an analysis or give a `log`")
-    frames = open_trajectory(
-        trajectory_path, topology_path, timestep_ps=timestep_ps, start_ps=start_ps, stride=stride, progress=progress
-    )
-    by_analysis = results_of(requests, frames)
+    opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
+    by_analysis = _of_runs(requests, opened)
     if log is not None:
-        by_analysis["energy"] = [energy_drift(log, frames.n_atoms, start_ps=start_ps)]
+        by_analysis["energy"] = [energy_drift(log, opened[0].n_atoms, start_ps=start_ps)]
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
     results = [result for group in by_analysis.values() for result in group]
     files = [result.write_csv(output / f"{result.name}.csv") for result in results]
     files.append(save_picture(output / "analysis.png", [result.draw for result in results]))
     return {
-        "n_atoms": frames.n_atoms,
-        "n_frames": frames.n_frames,
-        "start_ps": float(frames.times_ps[0]),
-        "end_ps": float(frames.times_ps[-1]),
+        **_described(opened),
         **{name: {result.name: plain_figures(result) for result in group} for name, group in by_analysis.items()},
+        "files": [str(path) for path in files],
+    }
+
+
+def compare_trajectories(
+    reference: str | Path,
+    runs: Sequence[str | Path],
+    topology: str | Path | None,
+    *,
+    reference_topology: str | Path | None = None,
+    what: Sequence[str] = ("rdf",),
+    output_dir: str | Path,
+    start_ps: float = 0.0,
+    timestep_ps: float | None = None,
+    reference_start_ps: float = 0.0,
+    reference_timestep_ps: float | None = None,
+    stride: int = 1,
+    progress: bool = False,
+) -> Figures:
+    """Run the named analyses of a reference and of runs, and write how much they differ: CSV, `comparison.png`.
+
+    The reference may be a data set of ab initio frames (extended XYZ), which needs no topology. Other arguments and
+    what is returned are as in `analyze_trajectories`, with the differences and their errors beside both values.
+    """
+    requests = [parse_request(text) for text in what]
+    if not requests:
+        raise ValueError("nothing was asked for; name an analysis")
+    opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
+    theirs = _opened(
+        [reference], reference_topology or topology, reference_timestep_ps, reference_start_ps, 1, progress
+    )
+    ours, wanted = _of_runs(requests, opened), _of_runs(requests, theirs)
+    compared = {name: compare(wanted[name], ours[name]) for name in wanted}
+    output = Path(output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    comparisons = [each for group in compared.values() for each in group]
+    files = [each.write_csv(output / f"{each.name}.csv") for each in comparisons if each.curve is not None]
+    files.append(write_comparisons(comparisons, output / "figures.csv"))
+    files.append(save_picture(output / "comparison.png", [each.draw for each in comparisons]))
+    return {
+        **_described(opened),
+        "n_reference_frames": theirs[0].n_frames,
+        **{name: {each.name: _finite(each.summary()) for each in group} for name, group in compared.items()},
         "files": [str(path) for path in files],
     }
 
@@ -66,8 +108,39 @@ def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Re
 
 def plain_figures(result: Result) -> dict[str, float | None]:
     """Figures of a result for JSON, each with its error under `NAME_error`; None for what is not finite."""
-    plain: dict[str, float | None] = {}
+    plain: dict[str, float] = {}
     for name, measured in result.figures().items():
-        plain[name] = float(measured.value) if math.isfinite(measured.value) else None
-        plain[f"{name}_error"] = float(measured.error) if math.isfinite(measured.error) else None
-    return plain
+        plain[name], plain[f"{name}_error"] = measured
+    return _finite(plain)
+
+
+def _opened(
+    paths: Sequence[str | Path],
+    topology: str | Path | None,
+    timestep_ps: float | None,
+    start_ps: float,
+    stride: int,
+    progress: bool,
+) -> list[Frames]:
+    options = {"timestep_ps": timestep_ps, "start_ps": start_ps}
+    return [open_trajectory(path, topology, stride=stride, progress=progress, **options) for path in paths]
+
+
+def _of_runs(requests: Sequence[Request], runs: Sequence[Frames]) -> dict[str, list[Result]]:
+    of_each = [results_of(requests, frames) for frames in runs]
+    return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
+
+
+def _described(runs: Sequence[Frames]) -> Figures:
+    first, last = runs[0].times_ps[0], runs[0].times_ps[-1]
+    return {
+        "n_atoms": runs[0].n_atoms,
+        "n_runs": len(runs),
+        "n_frames": sum(frames.n_frames for frames in runs),
+        **_finite({"start_ps": first, "end_ps": last}),
+    }
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    """None in place of nan and infinity, which JSON does not have."""
+    return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
