@@ -83,12 +83,12 @@ def jackknife(
 
     For what is no average, such as a variance: estimate takes the frames to use and returns a number or (k,). Right
     where a block is longer than the memory of the series (B. Efron, The Jackknife, the Bootstrap and Other Resampling
-    Plans, SIAM 1982, eq. 3.13). Without error, nan, where there are fewer than two blocks of two frames.
+    Plans, SIAM 1982, eq. 3.13). The error is nan for fewer than two blocks or three frames.
     """
     frames = np.arange(n)
     value = np.asarray(estimate(frames), dtype=np.float64)
-    m = min(n_blocks, n // 2)
-    if m < 2:
+    m = min(n_blocks, n)
+    if m < 2 or n < 3:
         return value, np.full(value.shape, np.nan)
     left_out = [np.concatenate([frames[: part.start], frames[part.stop :]]) for part in block_slices(n, m)]
     others = np.stack([np.asarray(estimate(kept), dtype=np.float64) for kept in left_out])
