@@ -39,7 +39,9 @@ def peptide(frames, cell=None, bonds=True):
     before = None
     for number in range(frames.shape[1] // 4):
         residue = topology.add_residue("ALA", chain, resSeq=number + 1)
-        n, ca, c, o = (topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue) for name in "N CA C O".split())
+        n, ca, c, o = (
+            topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue) for name in ["N", "CA", "C", "O"]
+        )
         if bonds:
             for pair in ((n, ca), (ca, c), (c, o), *([(before, n)] if before else [])):
                 topology.add_bond(*pair)

@@ -37,7 +37,9 @@ def test_molecules_are_brought_beside_the_first():
     pair = np.array([[0.1, 0.1, 0.1], [3.9, 4.1, 4.0]])  # neighbours across a corner of the cube
     trajectory = atoms(["Na", "Cl"], pair[None], cell=4.2 * np.eye(3))
     chunk = next(whole_chunks(Frames.of(trajectory), np.arange(2)))
-    assert np.linalg.norm(chunk.xyz[0, 1] - chunk.xyz[0, 0]) == pytest.approx(np.sqrt(0.4**2 + 0.2**2 + 0.3**2), abs=1e-6)
+    assert np.linalg.norm(chunk.xyz[0, 1] - chunk.xyz[0, 0]) == pytest.approx(
+        np.sqrt(0.4**2 + 0.2**2 + 0.3**2), abs=1e-6
+    )
 
 
 def test_bonds_are_guessed_across_the_faces_where_there_are_none():

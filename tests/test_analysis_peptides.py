@@ -24,6 +24,7 @@ def universe(positions_nm):
     found = mda.Universe.empty(4 * n, n, atom_resindex=np.repeat(np.arange(n), 4), trajectory=True)
     found.add_TopologyAttr("names", ["N", "CA", "C", "O"] * n)
     found.add_TopologyAttr("resnames", ["ALA"] * n)
+    found.add_TopologyAttr("segids", ["A"])
     found.add_TopologyAttr("resids", np.arange(1, n + 1))
     found.add_TopologyAttr("masses", [14.007, 12.011, 12.011, 15.999] * n)
     found.load_new(10 * positions_nm.astype(np.float32), order="fac")
@@ -83,7 +84,10 @@ def test_torsions_of_an_ideal_helix_are_found():
     found = ramachandran(trajectory, n_bins=360)
     phi, psi = np.unravel_index(found.density.argmax(), found.density.shape)
     # the torsions lie on the border of two bins of one degree
-    assert (found.edges_deg[phi] + 0.5, found.edges_deg[psi] + 0.5) == (pytest.approx(-57, abs=1), pytest.approx(-47, abs=1))
+    assert (found.edges_deg[phi] + 0.5, found.edges_deg[psi] + 0.5) == (
+        pytest.approx(-57, abs=1),
+        pytest.approx(-47, abs=1),
+    )
     assert found.regions["alpha"].value == 1.0
     assert len(found.residues) == 10
 

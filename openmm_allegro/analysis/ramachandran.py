@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 REGIONS = {"alpha": ((-160, -20), (-120, 50)), "beta": ((-180, -20), (50, 240)), "left": ((20, 120), (-60, 120))}
-"""Boxes of φ and ψ in degrees: right-handed helix; strand and PII, whose ψ goes on from 180 at −180; left-handed helix."""
+"""Boxes of φ and ψ in degrees: right-handed helix; strand and PII, beyond ψ = 180 too; left-handed helix."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,9 @@ def structure_stability(
     The deviation is ∫|g − g_reference| dr up to `r_max_nm`, with g averaged over all frames from t to t + `window_ps`
     and g_reference over the whole reference; the largest over pairs of elements counts, or that of all atoms alike
     where `by_element` is off. The paper has 3.0 Å for water by element and 1.0 Å for LiPS over all atoms. The time of
-    failure is that of the first frame of the window; windows that the run's end cuts are left out.
+    failure is that of the first frame of the window; windows that the run's end cuts are left out. Noise of g in a
+    window adds to the deviation, the more the fewer the atoms and the narrower the bins: what it comes to shows when a
+    part of the reference is taken for the run.
     """
     _check_positive(
         threshold_angstrom=threshold_angstrom, window_ps=window_ps, r_max_nm=r_max_nm, bin_width_nm=bin_width_nm
