@@ -74,8 +74,17 @@ class CurveDifference:
 
         S. Batzner et al., Nat. Commun. 13, 2453 (2022).
         """
-        whole = _area(self.reference.x, np.abs(self.reference.y))
-        return 100 * _area(self.reference.x, np.abs(self.difference)) / whole if whole > 0 else float("nan")
+        return 100 * self.mean_absolute / self._mean_height
+
+    @property
+    def per_cent_from_errors(self) -> float:
+        """What `per_cent` would be from the errors alone."""
+        return 100 * self.expected_from_errors / self._mean_height
+
+    @property
+    def _mean_height(self) -> float:
+        height = _area(self.reference.x, np.abs(self.reference.y)) / self._length
+        return height if height > 0 else float("nan")
 
     @property
     def _length(self) -> float:
@@ -123,6 +132,7 @@ class Comparison:
             found["mean_absolute_difference"] = self.curve.mean_absolute
             found["mean_absolute_difference_from_errors"] = self.curve.expected_from_errors
             found["difference_per_cent"] = self.curve.per_cent
+            found["difference_per_cent_from_errors"] = self.curve.per_cent_from_errors
         for name, figure in self.figures.items():
             found[name] = figure.predicted.value
             found[f"{name}_reference"] = figure.reference.value

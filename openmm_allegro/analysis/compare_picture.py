@@ -31,7 +31,8 @@ def draw_curves(axes: "Axes", name: str, curve: "CurveDifference") -> None:
     axes.set_ylabel(curve.reference.y_label)
     axes.tick_params(labelbottom=False)
     axes.set_xlim(float(curve.reference.x[0]), float(curve.reference.x[-1]))
-    axes.set_title(f"{name}: {curve.per_cent:.2g} %", fontsize="small")
+    by_chance = f" ({curve.per_cent_from_errors:.2g} % from errors)" if np.isfinite(curve.per_cent_from_errors) else ""
+    axes.set_title(f"{name}: {curve.per_cent:.2g} %{by_chance}", fontsize="small")
     axes.legend(frameon=False, fontsize="small")
 
 
@@ -43,9 +44,10 @@ def draw_figures(axes: "Axes", comparisons: Sequence["Comparison"]) -> None:
     axes.axvspan(-2.0, 2.0, color="#dddddd", linewidth=0)
     axes.axvline(0.0, color="black", linewidth=0.6)
     axes.plot(z, np.arange(len(rows)), "o", color=PREDICTED, markersize=5)
+    over_line = {"facecolor": "#dddddd", "edgecolor": "none", "pad": 0.8}
     for row, (_, _, figure) in enumerate(rows):
         words = f"{with_error(*figure.reference)} → {with_error(*figure.predicted)}"
-        axes.text(0.0, row - 0.32, words, ha="center", va="center", fontsize=7)
+        axes.text(0.0, row - 0.32, words, ha="center", va="center", fontsize=7, bbox=over_line)
     axes.set_yticks(np.arange(len(rows)), [f"{analysis}\n{name}" for analysis, name, _ in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.7)
     axes.set_xlim(-reach, reach)

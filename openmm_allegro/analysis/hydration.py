@@ -57,12 +57,13 @@ class Hydration:
         (line,) = axes.plot(self.distance_nm, self.number, linewidth=1.2, label=label)
         low, high = self.number - self.error, self.number + self.error
         axes.fill_between(self.distance_nm, low, high, color=line.get_color(), alpha=0.3, linewidth=0)
-        for shell, (radius, waters) in enumerate(zip(self.shells_nm, self.figures().values(), strict=True)):
+        for radius in self.shells_nm:
             axes.axvline(radius, color="black", linestyle=":", linewidth=0.8)
-            place = (radius, 0.97 - 0.09 * shell)
-            axes.annotate(
-                f"{with_error(*waters)} ", place, xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=8
-            )
+        if label is None:
+            inner = (0.0, *self.shells_nm[:-1])
+            shells = zip(inner, self.shells_nm, self.figures().values(), strict=True)
+            words = "\n".join(f"{low:g}–{high:g} nm: {with_error(*waters)}" for low, high, waters in shells)
+            axes.text(0.03, 0.97, words, transform=axes.transAxes, va="top", fontsize="small")
         curve = self.curve()
         axes.set_xlabel(curve.x_label)
         axes.set_ylabel(curve.y_label)
@@ -81,7 +82,7 @@ class Hydration:
 
     def curve(self) -> Curve:
         label = f"distance to nearest atom of {self.solute} / nm"
-        return Curve(self.distance_nm, self.number, self.error, label, f"{self.water} within distance")
+        return Curve(self.distance_nm, self.number, self.error, label, "waters within distance")
 
 
 def hydration(

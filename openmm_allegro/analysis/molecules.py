@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.frames import Frames
-from openmm_allegro.analysis.neighbours import pairs_within
+from openmm_allegro.analysis.neighbours import unordered_pairs_within
 from openmm_allegro.analysis.selection import element_masses, element_symbols
 
 Array = NDArray[np.float64]
@@ -114,10 +114,9 @@ def guessed_bonds(frames: Frames) -> Indices:
     radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in symbols[atoms]]) / 10  # Å to nm
     positions = next(frames.positions_nm(atoms))
     cell = None if frames.cells_nm is None else frames.cells_nm[0]
-    pairs = pairs_within(positions, None, cell, 2 * STRETCHED * float(radii.max()))
-    near = pairs.distance_nm < STRETCHED * (radii[pairs.centre] + radii[pairs.neighbour])
-    near &= pairs.centre < pairs.neighbour
-    return np.stack([atoms[pairs.centre[near]], atoms[pairs.neighbour[near]]], axis=1)
+    i, j, distance = unordered_pairs_within(positions, cell, 2 * STRETCHED * float(radii.max()))
+    near = (distance < STRETCHED * (radii[i] + radii[j])) & (i != j)
+    return np.stack([atoms[np.minimum(i, j)[near]], atoms[np.maximum(i, j)[near]]], axis=1)
 
 
 def whole_chunks(frames: Frames, atoms: Indices) -> Iterator[mdtraj.Trajectory]:

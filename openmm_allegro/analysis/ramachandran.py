@@ -54,7 +54,7 @@ class Ramachandran:
     def draw(self, axes: "Axes", label: str | None = None) -> None:
         shown = np.ma.masked_equal(self.density.T, 0.0)
         picture = axes.pcolormesh(self.edges_deg, self.edges_deg, shown, cmap="viridis", rasterized=True)
-        bar = axes.figure.colorbar(picture, ax=axes, label="probability / (1/deg²)")
+        bar = axes.figure.colorbar(picture, ax=axes, label="probability density / (1/deg²)")
         bar.formatter.set_powerlimits((-2, 2))
         axes.set_xlabel("φ / °")
         axes.set_ylabel("ψ / °")
@@ -71,7 +71,7 @@ class Ramachandran:
         """Distribution of ψ, which tells helix from strand."""
         centres = (self.edges_deg[1:] + self.edges_deg[:-1]) / 2
         density = self.density.sum(axis=0) * np.diff(self.edges_deg)
-        return Curve(centres, density, standard_errors(self.psi_blocks), "ψ / °", "probability density × °")
+        return Curve(centres, density, standard_errors(self.psi_blocks), "ψ / °", "probability density / (1/°)")
 
 
 def ramachandran(frames: Frames | mdtraj.Trajectory, selection: str = "all", *, n_bins: int = 72) -> Ramachandran:

@@ -72,4 +72,4 @@ class Series:
         whole = np.histogram(self.values, edges, density=True)[0]
         centres = (edges[1:] + edges[:-1]) / 2
         label = f"{self.quantity} / {self.unit}"
-        return Curve(centres, whole, standard_errors(blocks), label, f"probability density × {self.unit}")
+        return Curve(centres, whole, standard_errors(blocks), label, f"probability density / (1/{self.unit})")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openmm_allegro import units
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import bonds_of
-from openmm_allegro.analysis.neighbours import pairs_within
+from openmm_allegro.analysis.neighbours import unordered_pairs_within
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import element_symbols, elements_of
 from openmm_allegro.analysis.tables import write_table
@@ -190,20 +190,22 @@ def _distributions(frames: Frames, kinds: list[str], edges: Array) -> Iterator[A
     kind = np.array([kinds.index(symbol) if kinds else 0 for symbol in symbols[atoms]])
     n_kinds, n_bins = max(1, len(kinds)), len(edges) - 1
     amounts = np.bincount(kind, minlength=n_kinds)
-    ordered_pairs = np.outer(amounts, amounts) - np.diag(amounts)
-    upper = np.triu_indices(n_kinds)
+    first, second = np.triu_indices(n_kinds)
+    n_pairs = np.where(first == second, amounts[first] * (amounts[first] - 1) / 2, amounts[first] * amounts[second])
+    pair_of = np.zeros((n_kinds, n_kinds), dtype=np.int64)
+    pair_of[first, second] = pair_of[second, first] = np.arange(len(first))
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     for f, positions in enumerate(frames.positions_nm(atoms)):
         if not np.all(np.isfinite(positions)):
-            yield np.full((len(upper[0]), n_bins), np.nan)
+            yield np.full((len(first), n_bins), np.nan)
             continue
-        pairs = pairs_within(positions, None, cells[f], edges[-1])
-        bins = np.minimum((pairs.distance_nm / edges[1]).astype(np.int64), n_bins - 1)
-        place = (kind[pairs.centre] * n_kinds + kind[pairs.neighbour]) * n_bins + bins
-        place = place[pairs.centre != pairs.neighbour]  # an atom is no neighbour of its own image
-        counts = np.bincount(place, minlength=n_kinds**2 * n_bins).reshape(n_kinds, n_kinds, n_bins)
-        ideal = ordered_pairs[:, :, None] * shells / np.linalg.det(cells[f])
-        yield np.divide(counts, ideal, out=np.zeros_like(ideal), where=ideal > 0)[upper]
+        i, j, distance = unordered_pairs_within(positions, cells[f], edges[-1])
+        bins = np.minimum((distance / edges[1]).astype(np.int64), n_bins - 1)
+        place = pair_of[kind[i], kind[j]] * n_bins + bins
+        place = place[i != j]  # an atom is no neighbour of its own image
+        counts = np.bincount(place, minlength=len(first) * n_bins).reshape(len(first), n_bins)
+        ideal = n_pairs[:, None] * shells / np.linalg.det(cells[f])
+        yield np.divide(counts, ideal, out=np.zeros_like(ideal), where=ideal > 0)
 
 
 def _pair_names(kinds: list[str]) -> list[str]:
