@@ -162,7 +162,7 @@ def compare(reference: Sequence[Result], predicted: Sequence[Result]) -> list[Co
 def write_comparisons(comparisons: Sequence[Comparison], path: str | Path) -> Path:
     """Write one line for each number: both values, the difference and how many of its errors that is."""
     rows = [(each.name, name, figure) for each in comparisons for name, figure in each.figures.items()]
-    columns = {
+    columns: dict[str, list[str] | list[float]] = {
         "analysis": [analysis for analysis, _, _ in rows],
         "figure": [name for _, name, _ in rows],
         "reference": [figure.reference.value for _, _, figure in rows],

@@ -113,7 +113,7 @@ def hydration(
             f"select solute and water apart"
         )
     atoms = np.concatenate([solutes, waters])
-    edges = bin_width_nm * np.arange(int(np.ceil(shells_nm[-1] / bin_width_nm - 1e-9)) + 1)
+    edges = bin_width_nm * np.arange(int(np.ceil(shells_nm[-1] / bin_width_nm - 1e-9)) + 1, dtype=np.float64)
     bounds = np.array([0.0, *shells_nm])
     per_frame = np.empty((frames.n_frames, len(edges) - 1))
     counts = np.empty((frames.n_frames, len(shells_nm)))

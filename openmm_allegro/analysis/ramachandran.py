@@ -52,10 +52,13 @@ class Ramachandran:
         return write_table(path, {"phi_deg": phi, "psi_deg": psi, "density_per_deg2": self.density.ravel()})
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
+        from matplotlib.ticker import ScalarFormatter
+
         shown = np.ma.masked_equal(self.density.T, 0.0)
         picture = axes.pcolormesh(self.edges_deg, self.edges_deg, shown, cmap="viridis", rasterized=True)
-        bar = axes.figure.colorbar(picture, ax=axes, label="probability density / (1/deg²)")
-        bar.formatter.set_powerlimits((-2, 2))
+        powers = ScalarFormatter()
+        powers.set_powerlimits((-2, 2))
+        axes.figure.colorbar(picture, ax=axes, label="probability density / (1/deg²)", format=powers)
         axes.set_xlabel("φ / °")
         axes.set_ylabel("ψ / °")
         axes.set_xticks(range(-180, 181, 60))
@@ -86,7 +89,8 @@ def ramachandran(frames: Frames | mdtraj.Trajectory, selection: str = "all", *, 
     phi_atoms, psi_atoms = _torsions(frames.topology, selection)
     atoms = np.unique(np.concatenate([phi_atoms, psi_atoms]))
     here = [np.searchsorted(atoms, quadruples) for quadruples in (phi_atoms, psi_atoms)]
-    phi, psi = [], []
+    phi: list[Array] = []
+    psi: list[Array] = []
     for chunk in frames.chunks(atoms):
         for quadruples, values in zip(here, (phi, psi), strict=True):
             angles = np.degrees(mdtraj.compute_dihedrals(chunk, quadruples, periodic=frames.cells_nm is not None))

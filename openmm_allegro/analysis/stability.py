@@ -9,6 +9,7 @@ Symbols used in this file
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,8 +148,8 @@ def structure_stability(
             f"run longer or choose a smaller `window_ps`"
         )
     kinds = here if by_element else []
-    edges = bin_width_nm * np.arange(max(1, round(r_max_nm / bin_width_nm)) + 1)
-    expected = np.asarray(sum(_distributions(fixed, kinds, edges)) / fixed.n_frames)  # (p, r)
+    edges = bin_width_nm * np.arange(max(1, round(r_max_nm / bin_width_nm)) + 1, dtype=np.float64)
+    expected = reduce(np.add, _distributions(fixed, kinds, edges)) / fixed.n_frames  # (p, r)
     width = edges[1] * units.NM_TO_ANGSTROM
     window: deque[Array] = deque()
     total = np.zeros_like(expected)
