@@ -50,6 +50,12 @@ def test_a_water_between_two_ions_counts_once():
     assert hydration(trajectory, "Li", water="O", shells_nm=(0.3,), per_atom=True).counts.tolist() == [[1]]
 
 
+def test_a_solute_may_come_after_the_water():
+    positions = np.array([[[1.2, 1, 1], [1.0, 1.25, 1], [2.5, 2.5, 2.5], [1.0, 1, 1]]])
+    found = hydration(atoms(["O", "O", "O", "Li"], positions, cell=3 * np.eye(3)), "Li", water="O")
+    assert found.counts.tolist() == [[2, 0]]
+
+
 def test_a_droplet_without_a_cell_is_counted_too():
     positions = np.array([[[0, 0, 0], [0.2, 0, 0], [0.5, 0, 0]]], dtype=float)
     found = hydration(atoms(["Na", "O", "O"], positions), "Na", water="O")

@@ -112,14 +112,15 @@ def hydration(
             f"atom {shared[0]} ({frames.topology.atom(int(shared[0]))}) is in both `{solute}` and `{water}`; "
             f"select solute and water apart"
         )
-    atoms = np.concatenate([solutes, waters])
+    atoms = np.union1d(solutes, waters)
+    here, there = np.searchsorted(atoms, solutes), np.searchsorted(atoms, waters)
     edges = bin_width_nm * np.arange(int(np.ceil(shells_nm[-1] / bin_width_nm - 1e-9)) + 1, dtype=np.float64)
     bounds = np.array([0.0, *shells_nm])
     per_frame = np.empty((frames.n_frames, len(edges) - 1))
     counts = np.empty((frames.n_frames, len(shells_nm)))
     for f, positions in enumerate(frames.positions_nm(atoms)):
         cell = None if frames.cells_nm is None else frames.cells_nm[f]
-        pairs = pairs_within(positions[: len(solutes)], positions[len(solutes) :], cell, edges[-1])
+        pairs = pairs_within(positions[here], positions[there], cell, edges[-1])
         nearest = np.full(len(waters), np.inf)
         np.minimum.at(nearest, pairs.neighbour, pairs.distance_nm)
         per_frame[f] = np.histogram(nearest, edges)[0]
