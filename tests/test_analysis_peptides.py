@@ -9,6 +9,7 @@ import pytest
 from peptides import HELIX, STRAND, TRICLINIC, backbone, peptide, shaken, wrapped
 from trajectories import atoms
 
+from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.ramachandran import ramachandran
 from openmm_allegro.analysis.rmsd import rmsd, rmsf
 from openmm_allegro.analysis.secondary_structure import secondary_structure
@@ -153,3 +154,24 @@ def test_one_helical_turn_that_melts_is_seen_in_time():
     assert np.all(helix[:10] > 0.8)
     assert np.all(helix[10:] == 0)
     assert found.curve().y[5] == pytest.approx(0.25)
+
+
+def test_frames_read_in_chunks_give_what_frames_in_memory_give():
+    cells = TRICLINIC * np.linspace(1.0, 1.1, 30)[:, None, None]  # a cell that grows
+    moved = shaken(HELIX_NM, 30, 0.02)
+    trajectory = peptide(np.stack([wrapped(*each) for each in zip(moved, cells, strict=True)]), cells)
+
+    def chunks(which):
+        for k in range(0, 30, 7):
+            yield trajectory[k : k + 7] if which is None else trajectory[k : k + 7].atom_slice(which)
+
+    in_chunks = Frames(trajectory.topology, trajectory.time.astype(float), cells, chunks)
+    assert rmsd(in_chunks, "name CA").values == pytest.approx(rmsd(peptide(moved), "name CA").values, abs=1e-5)
+    assert rmsf(in_chunks, "name CA").rmsf_nm == pytest.approx(rmsf(peptide(moved), "name CA").rmsf_nm, abs=1e-5)
+    assert np.array_equal(secondary_structure(in_chunks).codes, secondary_structure(peptide(moved)).codes)
+    assert ramachandran(in_chunks).density == pytest.approx(ramachandran(trajectory).density)
+
+
+def test_names_of_results_are_fit_for_files():
+    found = rmsd(peptide(HELIX_NM[None]), "resid < 5 and (name CA or name N)")
+    assert found.name == "rmsd_resid_5_and_name_CA_or_name_N"

@@ -42,12 +42,12 @@ def draw_figures(axes: "Axes", comparisons: Sequence["Comparison"]) -> None:
     z = np.array([figure.z for _, _, figure in rows])
     reach = max(4.0, 1.15 * float(np.max(np.abs(z[np.isfinite(z)]), initial=0.0)))
     axes.axvspan(-2.0, 2.0, color="#dddddd", linewidth=0)
-    axes.axvline(0.0, color="black", linewidth=0.6)
+    axes.axvline(0.0, color="black", linewidth=0.6, zorder=1)
     axes.plot(z, np.arange(len(rows)), "o", color=PREDICTED, markersize=5)
     over_line = {"facecolor": "#dddddd", "edgecolor": "none", "pad": 0.8}
     for row, (_, _, figure) in enumerate(rows):
         words = f"{with_error(*figure.reference)} → {with_error(*figure.predicted)}"
-        axes.text(0.0, row - 0.32, words, ha="center", va="center", fontsize=7, bbox=over_line)
+        axes.text(0.0, row - 0.32, words, ha="center", va="center", fontsize=7, bbox=over_line, zorder=1.5)
     axes.set_yticks(np.arange(len(rows)), [f"{analysis}\n{name}" for analysis, name, _ in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.7)
     axes.set_xlim(-reach, reach)
