@@ -4,9 +4,11 @@ Symbols used in this file
     n  values of the series     b  values in a block     m  blocks
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,22 @@ def block_slices(n: int, n_blocks: int) -> list[slice]:
     length = n // n_blocks
     start = n - length * n_blocks
     return [slice(start + k * length, start + (k + 1) * length) for k in range(n_blocks)]
+
+
+def jackknife(
+    estimate: Callable[[NDArray[np.int64]], NDArray[np.float64] | float], n: int, n_blocks: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimates from all n frames and their standard errors, from leaving out one of `n_blocks` blocks at a time.
+
+    For what is no average, such as a variance: estimate takes the frames to use and returns a number or (k,). Right
+    where a block is longer than the memory of the series (B. Efron, The Jackknife, the Bootstrap and Other Resampling
+    Plans, SIAM 1982, eq. 3.13). The error is nan for fewer than two blocks or three frames.
+    """
+    frames = np.arange(n)
+    value = np.asarray(estimate(frames), dtype=np.float64)
+    m = min(n_blocks, n)
+    if m < 2 or n < 3:
+        return value, np.full(value.shape, np.nan)
+    left_out = [np.concatenate([frames[: part.start], frames[part.stop :]]) for part in block_slices(n, m)]
+    others = np.stack([np.asarray(estimate(kept), dtype=np.float64) for kept in left_out])
+    return value, np.sqrt((m - 1) / m * ((others - others.mean(axis=0)) ** 2).sum(axis=0))

@@ -47,3 +47,16 @@ def pairs_within(first_nm: Array, second_nm: Array | None, cell_nm: Array | None
     vector = np.where(turned[:, None], -vector, vector)
     mixed = (i < a) & (j >= a)
     return Pairs(i[mixed], j[mixed] - a, distance[mixed], vector[mixed])
+
+
+def unordered_pairs_within(points_nm: Array, cell_nm: Array | None, cutoff_nm: float) -> tuple[Indices, Indices, Array]:
+    """Both indices and the distance of all pairs closer than the cutoff, each pair and image once; three times (z,).
+
+    A third of the time and memory of `pairs_within`, where neither direction nor order matters. points_nm: (a, 3).
+    """
+    from vesin import NeighborList  # loads torch where it is installed
+
+    box = np.zeros((3, 3)) if cell_nm is None else cell_nm
+    search = NeighborList(cutoff=cutoff_nm, full_list=False)
+    i, j, distance = search.compute(points_nm, box, periodic=cell_nm is not None, quantities="ijd")
+    return i.astype(np.int64), j.astype(np.int64), distance

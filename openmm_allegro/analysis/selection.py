@@ -1,5 +1,7 @@
 """Which atoms an analysis looks at, and what they are."""
 
+import re
+
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     if len(found) > 0:
         return found
     present = ", ".join(elements_of(topology))
-    if selection.isalpha():
+    if selection.isalpha() and selection.istitle() and len(selection) <= 2:
         raise ValueError(f"there is no {selection} in the topology, which has {present}; choose one of these")
     try:
         found = topology.select(selection)
@@ -43,3 +45,8 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     if len(found) == 0:
         raise ValueError(f"the selection `{selection}` has no atoms; the topology has {present}")
     return found
+
+
+def in_a_name(selection: str) -> str:
+    """The selection as a part of a file's name: `name CA` becomes `name_CA`."""
+    return re.sub(r"[^\w.+-]+", "_", selection).strip("_")
