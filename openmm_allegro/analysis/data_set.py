@@ -6,10 +6,9 @@ Symbols used in this file
 
 import bz2
 import gzip
+import io
 import lzma
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import ase.io
 import mdtraj
@@ -17,19 +16,19 @@ import numpy as np
 
 from openmm_allegro import units
 
-OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 
 
 def is_data_set(path: Path) -> bool:
     """Whether the name is that of extended XYZ."""
-    return Path(path.stem if path.suffix in OPENERS else path).suffix.lower() in (".xyz", ".extxyz")
+    return Path(path.stem if path.suffix in DECOMPRESS else path).suffix.lower() in (".xyz", ".extxyz")
 
 
 def load_data_set(path: Path) -> mdtraj.Trajectory:
     """All frames of a data set, which must hold the same atoms in the same order; its times mean nothing."""
-    opener = OPENERS.get(path.suffix, open)
-    with opener(path, "rt") as file:
-        images = list(ase.io.iread(file, ":", format="extxyz"))
+    # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
+    text = DECOMPRESS.get(path.suffix, bytes)(path.read_bytes()).decode()
+    images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
     if not images:
         raise ValueError(f"`{path.name}` has no frames")
     symbols = images[0].get_chemical_symbols()
