@@ -31,6 +31,15 @@ CATALOGUE: dict[str, Entry] = {
     "rdf": Entry("rdf", "radial_distribution", "pair"),
     "msd": Entry("msd", "mean_squared_displacement", "element"),
     "density": Entry("density", "mass_density"),
+    "dielectric": Entry("dielectric", "dielectric_constant"),
+    "hydration": Entry("hydration", "hydration"),
+    "rmsd": Entry("rmsd", "rmsd"),
+    "rmsf": Entry("rmsd", "rmsf"),
+    "ramachandran": Entry("ramachandran", "ramachandran"),
+    "dssp": Entry("secondary_structure", "secondary_structure"),
+    "gyration": Entry("shape", "radius_of_gyration"),
+    "end_to_end": Entry("shape", "end_to_end_distance"),
+    "stability": Entry("stability", "bond_stability"),
 }
 
 
@@ -66,10 +75,10 @@ def function_of(name: str) -> Function:
 
 
 def parameters_of(function: Function) -> dict[str, type]:
-    """Options of an analysis with their types: all that it takes beside the frames."""
+    """Options of an analysis with their types: all that it takes beside frames."""
     hints = get_type_hints(function)
     names = list(inspect.signature(function).parameters)[1:]
-    return {name: hints[name] for name in names}
+    return {name: hints[name] for name in names if Frames not in get_args(hints[name])}
 
 
 def run(request: Request, frames: Frames) -> list[Result]:
