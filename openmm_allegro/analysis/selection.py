@@ -1,5 +1,8 @@
 """Which atoms an analysis looks at, and what they are."""
 
+import re
+from dataclasses import dataclass
+
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
@@ -43,3 +46,24 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     if len(found) == 0:
         raise ValueError(f"the selection `{selection}` has no atoms; the topology has {present}")
     return found
+
+
+@dataclass(frozen=True)
+class Selections:
+    """Several selections and the atoms of any of them, so that no other atom need be read from a file."""
+
+    atoms: NDArray[np.int64]
+    """Atoms of the topology that are in one selection or more, (n,)."""
+    places: tuple[NDArray[np.int64], ...]
+    """Of each selection its atoms, as indices into `atoms`."""
+
+    @classmethod
+    def of(cls, topology: mdtraj.Topology, selections: tuple[str, ...]) -> "Selections":
+        found = [atoms_of(topology, selection) for selection in selections]
+        atoms = np.unique(np.concatenate(found))
+        return cls(atoms, tuple(np.searchsorted(atoms, each) for each in found))
+
+
+def file_name(selections: tuple[str, ...]) -> str:
+    """Selections joined to a part of a file's name: `Li-S`, `name_OW-Cl`."""
+    return "-".join(re.sub(r"\W+", "_", selection).strip("_") for selection in selections)

@@ -9,13 +9,13 @@ import numpy as np
 
 
 def write_table(path: str | Path, columns: Mapping[str, np.ndarray]) -> Path:
-    """Write equally long columns under their names, which carry the units; complete or not at all."""
+    """Write equally long columns of numbers or words under their names, which carry the units; whole or not at all."""
     path = Path(path)
     unfinished = path.with_name(path.name + ".tmp")
     with open(unfinished, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            writer.writerow(f"{value:.10g}" for value in row)
+            writer.writerow(value if isinstance(value, str) else f"{value:.10g}" for value in row)
     os.replace(unfinished, path)
     return path
