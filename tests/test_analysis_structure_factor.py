@@ -132,7 +132,7 @@ def test_scattering_lengths_are_those_of_the_tables():
     [
         ({"weighting": "electron"}, "`weighting` is `electron`; choose from neutron, x-ray, number"),
         ({"isotopes": ("7Na",)}, "`7Na` is no isotope of Ar, Li; write for example"),
-        ({"isotopes": ("9Li",)}, "Li has|no neutron scattering length"),
+        ({"isotopes": ("99Li",)}, "no isotope 99Li; choose from .*6Li, 7Li"),
         ({"isotopes": ("7Li",), "weighting": "x-ray"}, "isotopes scatter neutrons"),
         ({"q_max_per_nm": -1.0}, "`q_max_per_nm` is -1.0; it must be positive"),
         ({"q_max_per_nm": 1.0}, "has no wave vector below 1.0"),

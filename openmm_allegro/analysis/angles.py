@@ -112,7 +112,7 @@ def angle_distribution(
 def sorted_arms(pairs: Pairs) -> Pairs:
     """The same pairs, those of one centre beside each other."""
     order = np.argsort(pairs.centre, kind="stable")
-    return Pairs(*(column[order] for column in pairs))
+    return Pairs(pairs.centre[order], pairs.neighbour[order], pairs.distance_nm[order], pairs.vector_nm[order])
 
 
 def angles_of(arms: Pairs, others: Pairs, same: bool) -> Iterator[Array]:

@@ -83,19 +83,20 @@ def bond_lengths(
     frames = Frames.of(frames)
     cutoff = cutoff_from_shell(frames, pair, cutoff_nm, "cutoff_nm")
     sets = Selections.of(frames.topology, pair)
+    first, second = sets.places
+    same = np.array_equal(first, second)
     histogram = Histogram(0.0, cutoff, bin_width_nm, n_blocks, "bin_width_nm")
     shortest = float("inf")
     frames_of_block = np.zeros(n_blocks)
     for block, positions, cell in frames.in_blocks(n_blocks, sets.atoms):
-        found = pairs_of(positions, *sets.places, cell, cutoff)
+        found = pairs_of(positions, first, second, cell, cutoff)
         lengths = found.distance_nm
-        if np.array_equal(*sets.places):
+        if same:
             lengths = lengths[found.centre < found.neighbour]
         histogram.add(block, lengths)
         shortest = min(shortest, lengths.min(initial=np.inf))
         frames_of_block[block] += 1
-    same = 1 + np.array_equal(*sets.places)
-    per_atom = same * histogram.moments[:, 0] / (frames_of_block * len(sets.places[0]))
+    per_atom = (1 + same) * histogram.moments[:, 0] / (frames_of_block * len(first))
     return BondLengths(
         pair=pair,
         lengths=histogram.density(f"pairs {'–'.join(pair)} closer than {cutoff:.4g} nm"),

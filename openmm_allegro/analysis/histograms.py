@@ -61,7 +61,7 @@ class Histogram:
         all_mean = float(np.average(mean, weights=number))
         all_spread = float(np.sqrt(max(np.average(square, weights=number) - all_mean**2, 0.0)))
         return Density(
-            middles=self.low + self.width * (np.arange(self.counts.shape[1]) + 0.5),
+            middles=self.low + self.width * (np.arange(self.counts.shape[1], dtype=np.float64) + 0.5),
             density=self.counts.sum(axis=0) / (totals.sum() * self.width),
             error=standard_errors(of_blocks[totals[:, 0] > 0]),
             mean=Measured(all_mean, standard_error(mean)),

@@ -93,7 +93,7 @@ class HydrogenBonds:
         return write_table(path, columns | {"density_error_per_nm": self.distances.error})
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
-        """All candidates by distance and angle, brighter where more, a line around the bonds; with a label the curve of distances."""
+        """All candidates by distance and angle with a line around the bonds; with a label the curve of distances."""
         if label is not None:
             draw_curve(axes, self.curve(), label)
             return
@@ -123,10 +123,10 @@ def hydrogen_bonds(
     """Hydrogen bonds from donors to acceptors, in any cell or none; errors from `n_blocks` blocks of frames.
 
     criterion: `luzar-chandler` for d···a < 0.35 nm and H–d···a < 30° (A. Luzar and D. Chandler, Phys. Rev. Lett. 76,
-    928 (1996)); `baker-hubbard` for H···a < 0.25 nm and d–H···a > 120° (E. N. Baker and R. E. Hubbard, Prog. Biophys. Mol.
-    Biol. 44, 97 (1984)); `wernet-nilsson` for d···a < 0.33 nm − 4.4·10⁻⁵ nm (H–d···a / degree)² (Ph. Wernet et al.,
-    Science 304, 995 (2004)). A hydrogen belongs to the nearest donor, closer than `covalent_nm`, in each frame anew,
-    so that no bonds are needed in the topology and protons may move.
+    928 (1996)); `baker-hubbard` for H···a < 0.25 nm and d–H···a > 120° (E. N. Baker and R. E. Hubbard, Prog. Biophys.
+    Mol. Biol. 44, 97 (1984)); `wernet-nilsson` for d···a < 0.33 nm − 4.4·10⁻⁵ nm (H–d···a / degree)² (Ph. Wernet et
+    al., Science 304, 995 (2004)). A hydrogen belongs to the nearest donor, closer than `covalent_nm`, in each frame
+    anew, so that no bonds are needed in the topology and protons may move.
     """
     if criterion not in CRITERIA:
         raise ValueError(f"`criterion` is `{criterion}`; choose from {', '.join(CRITERIA)}")

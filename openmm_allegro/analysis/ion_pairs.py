@@ -19,7 +19,7 @@ from openmm_allegro.analysis.cutoffs import cutoff_from_second_shell, cutoff_fro
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import Pairs, pairs_of
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, file_name
+from openmm_allegro.analysis.selection import Selections, file_name, plain
 from openmm_allegro.analysis.shares import Shares
 from openmm_allegro.analysis.tables import write_table
 
@@ -48,8 +48,7 @@ class IonPairs:
         return f"ion_pairs_{file_name(self.pair)}"
 
     def figures(self) -> dict[str, Measured]:
-        words = {state: state.replace(" ", "_").replace("-", "_") for state in STATES}
-        found = {f"{words[state]}_fraction": self.states.share(state) for state in STATES}
+        found = {f"{plain(state)}_fraction": self.states.share(state) for state in STATES}
         mean_size = sum(int(size) * self.sizes.share(size).value for size in self.sizes.kinds)
         cutoffs = {"contact_nm": Measured(self.contact_nm), "separated_nm": Measured(self.separated_nm)}
         return found | {"mean_cluster_of_an_ion": Measured(mean_size)} | cutoffs

@@ -20,7 +20,7 @@ from openmm_allegro.analysis.cutoffs import cutoff_from_shell
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_of
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, element_symbols, file_name
+from openmm_allegro.analysis.selection import Selections, element_symbols, file_name, plain
 from openmm_allegro.analysis.shares import Shares
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class NetworkUnits:
         groups = {"unit": self.units, "connectivity": self.connectivity, "ligand": self.ligands, "link": self.links}
         groups["coordination"] = self.former_coordination
         found = {
-            f"{group}_{kind}_fraction": shares.share(kind) for group, shares in groups.items() for kind in shares.kinds
+            f"{group}_{plain(kind)}_fraction": shares.share(kind)
+            for group, shares in groups.items()
+            for kind in shares.kinds
         }
         return found | {"links_per_former": self.links_per_former, "cutoff_nm": Measured(self.cutoff_nm)}
 

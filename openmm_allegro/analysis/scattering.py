@@ -38,14 +38,14 @@ def scattering_lengths(
     mass_numbers = dict(_isotope(each, elements) for each in isotopes)
     lengths = np.empty(len(elements))
     for k, element in enumerate(elements):
-        atom = periodictable.elements.symbol(element)
-        if element in mass_numbers:
-            if mass_numbers[element] not in atom.isotopes:
-                raise ValueError(f"{element} has no isotope {mass_numbers[element]}; it has {atom.isotopes}")
-            atom = atom[mass_numbers[element]]
-        if atom.neutron.b_c is None:
-            raise ValueError(f"no neutron scattering length of {atom} is tabulated; choose `weighting` x-ray")
-        lengths[k] = atom.neutron.b_c
+        natural, number = periodictable.elements.symbol(element), mass_numbers.get(element)
+        if number is not None and number not in natural.isotopes:
+            known = ", ".join(f"{each}{element}" for each in natural.isotopes)
+            raise ValueError(f"there is no isotope {number}{element}; choose from {known}")
+        length = natural.neutron.b_c if number is None else natural[number].neutron.b_c
+        if length is None:
+            raise ValueError(f"no neutron scattering length of {number or ''}{element} is tabulated; choose another")
+        lengths[k] = length
     return np.repeat(lengths[:, None], len(q_per_nm), axis=1)
 
 

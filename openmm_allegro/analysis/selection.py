@@ -66,4 +66,9 @@ class Selections:
 
 def file_name(selections: tuple[str, ...]) -> str:
     """Selections joined to a part of a file's name: `Li-S`, `name_OW-Cl`."""
-    return "-".join(re.sub(r"\W+", "_", selection).strip("_") for selection in selections)
+    return "-".join(plain(selection) for selection in selections)
+
+
+def plain(words: str) -> str:
+    """Words as a part of a name: `P2S6 (P–P)` becomes `P2S6_P_P`."""
+    return re.sub(r"\W+", "_", words).strip("_")

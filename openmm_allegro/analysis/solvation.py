@@ -17,7 +17,7 @@ from openmm_allegro.analysis.cutoffs import cutoff_from_shell
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_of
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, file_name
+from openmm_allegro.analysis.selection import Selections, file_name, plain
 from openmm_allegro.analysis.shares import Shares
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ class SolvationShell:
 
     def figures(self) -> dict[str, Measured]:
         """Mean numbers, the most frequent shells and the cutoffs."""
-        found = {f"coordination_{ligand}": mean for ligand, mean in zip(self.ligands, self.coordination, strict=True)}
+        found = {
+            f"coordination_{plain(ligand)}": mean for ligand, mean in zip(self.ligands, self.coordination, strict=True)
+        }
         for kind in self.compositions.kinds[:5]:
-            found[f"shell_{kind.replace(', ', '_').replace(' ', '')}_fraction"] = self.compositions.share(kind)
+            found[f"shell_{plain(kind)}_fraction"] = self.compositions.share(kind)
         cutoffs = zip(self.ligands, self.cutoffs_nm, strict=True)
-        return found | {f"cutoff_{ligand}_nm": Measured(cutoff) for ligand, cutoff in cutoffs}
+        return found | {f"cutoff_{plain(ligand)}_nm": Measured(cutoff) for ligand, cutoff in cutoffs}
 
     def curve(self) -> Curve:
         """Fraction of ions by the number of their ligands."""
