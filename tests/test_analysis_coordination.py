@@ -61,6 +61,14 @@ def test_a_former_without_a_bond_is_a_unit_of_its_own():
     assert np.isnan(found.units.error).all()
 
 
+def test_units_of_two_formers_have_one_formula_in_either_order():
+    mixed = [(names.replace("P P", formers), xyz) for formers, (names, xyz) in (("Ge P", CORNER), ("P Ge", EDGE))]
+    selection = "element P or element Ge"
+    found = network_units(build(*mixed), (selection, "S"), cutoff_nm=0.21, n_blocks=1)
+    assert set(found.units.kinds) == {"GePS7", "GePS6"}
+    assert found.name == "network_element_P_or_element_Ge-S"
+
+
 def test_cristobalite_is_one_unit_of_q4_that_shares_corners():
     """The ideal high cristobalite: Si on the diamond lattice of 0.713 nm, O between."""
     a = 0.713

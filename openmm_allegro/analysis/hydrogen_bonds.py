@@ -103,7 +103,8 @@ class HydrogenBonds:
         share = np.divide(
             self.map_bonds, self.map_counts, out=np.zeros_like(self.map_counts), where=self.map_counts > 0
         )
-        axes.contour(share.T, levels=[0.5], extent=extent, colors="black", linewidths=0.8)
+        if share.max() > 0.5:
+            axes.contour(share.T, levels=[0.5], extent=extent, colors="black", linewidths=0.8)
         filled = np.flatnonzero(self.map_counts.sum(axis=1))
         axes.set_xlim(max(0.0, REACH_NM * float(filled[0]) / len(self.map_counts) - 0.01), REACH_NM)
         axes.set_xlabel(f"distance {'···'.join(self.pair)} / nm")

@@ -151,16 +151,22 @@ def _formulas(
     rows, columns = np.concatenate([former, between[:, 0]]), np.concatenate([n_formers + ligand, between[:, 1]])
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(symbols), len(symbols)))
     unit = connected_components(graph, directed=False)[1]
-    bonded = {int(unit[a]): f" ({symbols[a]}–{symbols[b]})" for a, b in between.tolist()}
+    bonded = {int(unit[a]): f" ({'–'.join(sorted(symbols[[a, b]].tolist()))})" for a, b in between.tolist()}
     order = np.argsort(unit, kind="stable")  # formers first in every unit
     ends = np.cumsum(np.bincount(unit))
     found: Counter[str] = Counter()
     for number, n_in_unit in enumerate(np.bincount(unit[:n_formers]).tolist()):
         if n_in_unit:
-            members = Counter(symbols[order[ends[number - 1] if number else 0 : ends[number]]].tolist())
-            formula = "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in members.items())
+            members = symbols[order[ends[number - 1] if number else 0 : ends[number]]]
+            formula = _formula(members[:n_in_unit]) + _formula(members[n_in_unit:])
             found[formula + bonded.get(number, "")] += n_in_unit
     return found
+
+
+def _formula(symbols: NDArray[np.str_]) -> str:
+    return "".join(
+        f"{symbol}{count if count > 1 else ''}" for symbol, count in sorted(Counter(symbols.tolist()).items())
+    )
 
 
 def _shared_ligands(former: Indices, ligand: Indices, n_formers: int, n_ligands: int) -> Indices:

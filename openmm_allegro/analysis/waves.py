@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 ATOMS_AT_ONCE = 2048
-DENSE = 1 / 12
+DENSE = 1 / 25
 """Filling of a plane of vectors above which a matrix product over the whole plane is faster than its own vectors."""
 
 
