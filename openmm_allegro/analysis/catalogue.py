@@ -29,6 +29,15 @@ class Entry(NamedTuple):
 
 CATALOGUE: dict[str, Entry] = {
     "rdf": Entry("rdf", "radial_distribution", "pair"),
+    "bonds": Entry("bonds", "bond_lengths"),
+    "angles": Entry("angles", "angle_distribution"),
+    "structure_factor": Entry("structure_factor", "structure_factor"),
+    "partial_structure_factor": Entry("structure_factor", "partial_structure_factor"),
+    "network": Entry("network", "network_units"),
+    "solvation": Entry("solvation", "solvation_shell"),
+    "ion_pairs": Entry("ion_pairs", "ion_pairs"),
+    "hydrogen_bonds": Entry("hydrogen_bonds", "hydrogen_bonds"),
+    "profile": Entry("profiles", "density_profile"),
     "msd": Entry("msd", "mean_squared_displacement", "element"),
     "density": Entry("density", "mass_density"),
     "dielectric": Entry("dielectric", "dielectric_constant"),

@@ -11,6 +11,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro.analysis.blocks import block_slices
+
 Array = NDArray[np.float64]
 Chunks = Callable[[NDArray[np.int64] | None], Iterator[mdtraj.Trajectory]]
 """Yields all frames in order, each time it is called; with indices only those atoms."""
@@ -57,6 +59,17 @@ class Frames:
         for chunk in self.chunks(atoms):
             for positions in chunk.xyz:
                 yield positions.astype(np.float64)
+
+    def in_blocks(
+        self, n_blocks: int, atoms: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[int, Array, Array | None]]:
+        """Block, positions (n, 3) and cell (3, 3), None without one, of every frame that is in a block."""
+        first = block_slices(self.n_frames, n_blocks)[0]
+        length = first.stop - first.start
+        cells = [None] * self.n_frames if self.cells_nm is None else self.cells_nm
+        for frame, (positions, cell) in enumerate(zip(self.positions_nm(atoms), cells, strict=True)):
+            if frame >= first.start:
+                yield (frame - first.start) // length, positions, cell
 
     def cells_for(self, purpose: str) -> Array:
         """Lattice vectors of every frame as rows, (f, 3, 3) in nm; refused where a frame has none."""

@@ -17,7 +17,7 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_within
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import atoms_of, in_a_name
+from openmm_allegro.analysis.selection import atoms_of, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Hydration:
 
     @property
     def name(self) -> str:
-        return f"hydration_{in_a_name(self.solute)}"
+        return f"hydration_{plain(self.solute)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"distance_nm": self.distance_nm, "waters_within": self.number, "error": self.error}

@@ -17,7 +17,7 @@ from openmm_allegro.analysis.blocks import jackknife
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import whole_chunks
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import atoms_of, in_a_name
+from openmm_allegro.analysis.selection import atoms_of, plain
 from openmm_allegro.analysis.series import Series
 from openmm_allegro.analysis.tables import write_table
 
@@ -46,7 +46,7 @@ class Fluctuation:
 
     @property
     def name(self) -> str:
-        return f"rmsf_{in_a_name(self.selection)}"
+        return f"rmsf_{plain(self.selection)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"atom": self.atoms, "residue": self.residues, "rmsf_nm": self.rmsf_nm, "error_nm": self.error_nm}
@@ -104,7 +104,7 @@ def rmsd(
         chunk.superpose(target, atom_indices=here, ref_atom_indices=there)
         off = chunk.xyz[:, np.searchsorted(atoms, chosen)].astype(np.float64) - wanted
         values.append(np.sqrt((off**2).sum(axis=2).mean(axis=1)))
-    name = f"rmsd_{in_a_name(selection)}"
+    name = f"rmsd_{plain(selection)}"
     return Series(name, f"RMSD of {selection}", "rmsd_nm", "nm", frames.times_ps, np.concatenate(values))
 
 

@@ -1,6 +1,7 @@
 """Which atoms an analysis looks at, and what they are."""
 
 import re
+from dataclasses import dataclass
 
 import mdtraj
 import numpy as np
@@ -47,6 +48,27 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     return found
 
 
-def in_a_name(selection: str) -> str:
-    """The selection as a part of a file's name: `name CA` becomes `name_CA`."""
-    return re.sub(r"[^\w.+-]+", "_", selection).strip("_")
+@dataclass(frozen=True)
+class Selections:
+    """Several selections and the atoms of any of them, so that no other atom need be read from a file."""
+
+    atoms: NDArray[np.int64]
+    """Atoms of the topology that are in one selection or more, (n,)."""
+    places: tuple[NDArray[np.int64], ...]
+    """Of each selection its atoms, as indices into `atoms`."""
+
+    @classmethod
+    def of(cls, topology: mdtraj.Topology, selections: tuple[str, ...]) -> "Selections":
+        found = [atoms_of(topology, selection) for selection in selections]
+        atoms = np.unique(np.concatenate(found))
+        return cls(atoms, tuple(np.searchsorted(atoms, each) for each in found))
+
+
+def file_name(selections: tuple[str, ...]) -> str:
+    """Selections joined to a part of a file's name: `Li-S`, `name_OW-Cl`."""
+    return "-".join(plain(selection) for selection in selections)
+
+
+def plain(words: str) -> str:
+    """Words as a part of a name: `P2S6 (P–P)` becomes `P2S6_P_P`."""
+    return re.sub(r"\W+", "_", words).strip("_")

@@ -5,7 +5,7 @@ import numpy as np
 
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import Molecules
-from openmm_allegro.analysis.selection import atoms_of, in_a_name
+from openmm_allegro.analysis.selection import atoms_of, plain
 from openmm_allegro.analysis.series import Series
 
 
@@ -25,7 +25,7 @@ def radius_of_gyration(frames: Frames | mdtraj.Trajectory, selection: str = "pro
         whole = molecules.whole_nm(positions, None if frames.cells_nm is None else frames.cells_nm[f])
         off = ((whole - molecules.centres(whole)[molecules.molecule]) ** 2).sum(axis=1, keepdims=True)
         values[f] = np.sqrt(molecules.centres(off)[large, 0]).mean()
-    name = f"gyration_{in_a_name(selection)}"
+    name = f"gyration_{plain(selection)}"
     return Series(name, "radius of gyration", "gyration_radius_nm", "nm", frames.times_ps, values)
 
 
@@ -46,5 +46,5 @@ def end_to_end_distance(frames: Frames | mdtraj.Trajectory, ends: tuple[str, str
     for f, positions in enumerate(frames.positions_nm()):
         whole = molecules.whole_nm(positions, None if frames.cells_nm is None else frames.cells_nm[f])
         values[f] = np.linalg.norm(whole[last] - whole[first], axis=1).mean()
-    name = f"end_to_end_{in_a_name(ends[0])}-{in_a_name(ends[1])}"
+    name = f"end_to_end_{plain(ends[0])}-{plain(ends[1])}"
     return Series(name, "end-to-end distance", "end_to_end_nm", "nm", frames.times_ps, values)
