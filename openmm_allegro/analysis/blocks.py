@@ -4,6 +4,7 @@ Symbols used in this file
     n  values of the series     b  values in a block     m  blocks
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,19 @@ def standard_errors(independent: np.ndarray) -> np.ndarray:
     if m < 2:
         return np.full(independent.shape[1:], np.nan)
     return independent.std(axis=0, ddof=1) / np.sqrt(m)
+
+
+def jackknife_errors(function: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> np.ndarray:
+    """Standard error of a function of a mean, such as a quotient, by leaving out one block after the other.
+
+    blocks: independent values, (m, ...), whose mean over the first axis is what the function takes; R. G. Miller,
+    Biometrika 61, 1 (1974). nan for one block.
+    """
+    m = len(blocks)
+    if m < 2:
+        return np.full(np.shape(function(blocks[0])), np.nan)
+    without = np.stack([function((blocks.sum(axis=0) - block) / (m - 1)) for block in blocks])
+    return np.sqrt((m - 1) * without.var(axis=0))
 
 
 def block_slices(n: int, n_blocks: int) -> list[slice]:

@@ -1,0 +1,134 @@
+"""Paths of atoms or molecules, collected frame by frame and read atom by atom.
+
+Symbols used in this file
+    f  frames     n  atoms     k  paths
+"""
+
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.selection import atoms_of, element_masses
+from openmm_allegro.analysis.unwrap import unwrapped_nm
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+BYTES_IN_MEMORY = 2**28
+"""Paths of more bytes wait in a temporary file."""
+NUMBERS_AT_ONCE = 2**21
+CENTRES = ("atoms", "residues", "molecules")
+
+
+class Paths:
+    """Where atoms, or centres of mass, have moved since the first frame, relative to a common centre of mass.
+
+    Small ones are held in memory, others in a file without a name in the folder for temporary files (`TMPDIR`), which
+    is mapped to memory for reading and vanishes with the object. Kept in single precision: 6·10⁻⁸ of a displacement.
+    """
+
+    def __init__(self, selection: str, times_ps: Array, spacing_ps: float, start_nm: Array) -> None:
+        """start_nm: positions of the first frame, (k, 3)."""
+        self.selection = selection
+        self.times_ps = times_ps
+        self.spacing_ps = spacing_ps
+        self.start_nm = start_nm
+        self._shape = (len(times_ps), len(start_nm), 3)
+        self._held: list[NDArray[np.float32]] | None = [] if 4 * np.prod(self._shape) <= BYTES_IN_MEMORY else None
+        if self._held is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the object)
+            weakref.finalize(self, self._file.close)
+
+    @property
+    def n_frames(self) -> int:
+        return self._shape[0]
+
+    @property
+    def n_paths(self) -> int:
+        return self._shape[1]
+
+    def append(self, positions_nm: Array) -> None:
+        """Add the next frame. positions_nm: (k, 3)."""
+        moved = (positions_nm - self.start_nm).astype(np.float32)
+        if self._held is None:
+            self._file.write(moved.tobytes())  # a full disk is an error here, and would be a crash in a mapped file
+        else:
+            self._held.append(moved)
+
+    def blocks(self) -> Iterator[Array]:
+        """All frames of some paths after all frames of others: displacements [nm], (f, some, 3) float64."""
+        at_once = max(1, NUMBERS_AT_ONCE // (3 * self.n_frames))
+        for first in range(0, self.n_paths, at_once):
+            yield self._stored()[:, first : first + at_once].astype(np.float64)
+
+    def positions_nm(self, frame: int) -> Array:
+        """Unwrapped positions of one frame, (k, 3); those of atoms differ from the file's by whole cells and a shift."""
+        return self.start_nm + self._stored()[frame]
+
+    def total_nm(self) -> Array:
+        """Sum of all displacements, (f, 3)."""
+        return np.sum([block.sum(axis=1) for block in self.blocks()], axis=0)
+
+    def _stored(self) -> NDArray[np.float32]:
+        """(f, k, 3); a file is mapped anew for each use, so that what was read does not stay in memory."""
+        if self._held is None:
+            self._file.flush()
+            return np.memmap(self._file, np.float32, "r", shape=self._shape)
+        if len(self._held) > 1:
+            self._held = [np.concatenate(self._held)]
+        return self._held[0].reshape(self._shape)
+
+
+def collect_paths(
+    frames: Frames, selections: Sequence[str], *, centres: str = "atoms", relative_to: str = "all"
+) -> list[Paths]:
+    """Paths of each selection, in one pass over equally spaced frames.
+
+    centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or bonded
+    `molecules`. relative_to: selection whose centre of mass is held at rest, `none` for positions as they are.
+    """
+    if centres not in CENTRES:
+        raise ValueError(f"`centres` is `{centres}`; choose from {', '.join(CENTRES)}")
+    spacing = frames.spacing_ps()
+    topology, masses = frames.topology, element_masses(frames.topology)
+    reference = np.zeros(0, dtype=np.int64) if relative_to == "none" else atoms_of(topology, relative_to)
+    weights = masses[reference] / masses[reference].sum()
+    groups = [_groups(topology, selection, centres) for selection in selections]
+    paths: list[Paths] = []
+    for positions in unwrapped_nm(frames):
+        shift = weights @ positions[reference]
+        found = [_centres_of_mass(positions, masses, *group) - shift for group in groups]
+        if not paths:
+            times = frames.times_ps - frames.times_ps[0]
+            paths = [Paths(name, times, spacing, first) for name, first in zip(selections, found, strict=True)]
+        for each, centre in zip(paths, found, strict=True):
+            each.append(centre)
+    return paths
+
+
+def _groups(topology: mdtraj.Topology, selection: str, centres: str) -> tuple[Indices, Indices]:
+    """Selected atoms sorted by what they belong to (n,), and where each group begins (k,)."""
+    atoms = atoms_of(topology, selection)
+    if centres == "atoms":
+        return atoms, np.arange(len(atoms))
+    belongs_to = np.array([atom.residue.index for atom in topology.atoms])
+    if centres == "molecules":
+        if topology.n_bonds == 0:
+            raise ValueError("the topology has no bonds, so that `molecules` are unknown; use `residues` or `atoms`")
+        for index, molecule in enumerate(topology.find_molecules()):
+            belongs_to[[atom.index for atom in molecule]] = index
+    order = np.argsort(belongs_to[atoms], kind="stable")
+    return atoms[order], np.unique(belongs_to[atoms][order], return_index=True)[1]
+
+
+def _centres_of_mass(positions: Array, masses: Array, atoms: Indices, begins: Indices) -> Array:
+    """positions: (n, 3). Returns (k, 3)."""
+    if len(atoms) == len(begins):
+        return positions[atoms]
+    of_group = np.add.reduceat(masses[atoms], begins)
+    return np.add.reduceat(masses[atoms, None] * positions[atoms], begins) / of_group[:, None]
