@@ -171,7 +171,9 @@ def ionic_conductivity(
         conductivity=together.slope,
         nernst_einstein=independent.slope,
         haven_ratio=Measured(independent.slope.value / sigma, float(haven_error)),
-        transference=tuple(Measured(*each) for each in zip((rows / sigma).tolist(), share_errors.tolist(), strict=True)),
+        transference=tuple(
+            Measured(*each) for each in zip((rows / sigma).tolist(), share_errors.tolist(), strict=True)
+        ),
         onsager_s_per_m=tuple(tuple(line.slope for line in row) for row in pairs),
         intercept=together.intercept,
         fit_window_ps=(float(lags[window.indices[0]]), float(lags[window.indices[-1]])),
@@ -198,7 +200,7 @@ def _independent(all_paths: list[Paths], z: Array, slices: list[slice], n_lags: 
 
 
 def _together(all_paths: list[Paths], z: Array, slices: list[slice], n_lags: int) -> tuple[Array, Array]:
-    """z z' ΔR·ΔR' of the whole, (t, s, s), and of blocks, (m, t, s, s), in nm² e²."""
+    """Products z z' ΔR·ΔR' of the whole, (t, s, s), and of blocks, (m, t, s, s), in nm² e²."""
     totals = [charge * paths.total_nm()[:, None] for paths, charge in zip(all_paths, z, strict=True)]  # (f, 1, 3)
     n = len(totals)
     products, blocks = np.zeros((n_lags, n, n)), np.zeros((len(slices), n_lags, n, n))

@@ -50,7 +50,7 @@ def diffusive_window(
         if len(inside) < 2:
             raise ValueError(
                 f"the fit window {asked_ps[0]:g} to {asked_ps[1]:g} ps holds {len(inside)} of the lags up to "
-                f"{lags_ps[-1]:g} ps, but a slope needs 2; choose a wider one, a smaller `n_blocks` or a longer trajectory"
+                f"{lags_ps[-1]:g} ps, but a slope needs 2; choose a wider one, a smaller `n_blocks` or more frames"
             )
         first, final = int(inside[0]), int(inside[-1])
     else:
@@ -146,7 +146,7 @@ def _log_slope(of_all: Array, of_blocks: Array, start: int) -> Measured:
 
 
 def _is_one(slope: Measured, n_blocks: int) -> bool:
-    return abs(slope.value - 1) <= max(TOLERANCE, float(student.ppf(0.995, n_blocks - 1)) * slope.error)
+    return bool(abs(slope.value - 1) <= max(TOLERANCE, float(student.ppf(0.995, n_blocks - 1)) * slope.error))
 
 
 def _spread_lags(first: int, last: int) -> Indices:

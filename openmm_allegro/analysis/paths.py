@@ -67,7 +67,7 @@ class Paths:
             yield self._stored()[:, first : first + at_once].astype(np.float64)
 
     def positions_nm(self, frame: int) -> Array:
-        """Unwrapped positions of one frame, (k, 3); those of atoms differ from the file's by whole cells and a shift."""
+        """Unwrapped positions of one frame, (k, 3); the file's but for whole cells and a shift."""
         return self.start_nm + self._stored()[frame]
 
     def total_nm(self) -> Array:

@@ -31,7 +31,7 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     if len(found) > 0:
         return found
     present = ", ".join(elements_of(topology))
-    if selection.isalpha() and len(selection) <= 2:  # not a word of mdtraj such as `all` or `water`
+    if selection.isalpha() and selection.istitle() and len(selection) <= 2:
         raise ValueError(f"there is no {selection} in the topology, which has {present}; choose one of these")
     try:
         found = topology.select(selection)
