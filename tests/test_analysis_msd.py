@@ -83,8 +83,8 @@ def test_rattling_in_a_cage_is_left_out_and_does_not_change_the_slope():
 
 
 def test_the_covariance_of_displacements_is_that_of_qian_without_noise_and_of_samples_with():
-    # H. Qian, M. P. Sheetz and E. L. Elson, Biophys. J. 60, 910 (1991): Var MSD_n = MSD_n² (2n² + 1)/(3n (N − n + 1)) per
-    # pair of dimensions, here for N + 1 positions in one dimension, n ≤ N/2
+    # H. Qian, M. P. Sheetz and E. L. Elson, Biophys. J. 60, 910 (1991), with all terms: M = N − n displacements over
+    # n ≤ N/2 steps the variance is 2 n² (4 n² M + 2 M + n − n³)/(6 n M²), in one dimension
     lags = np.array([1, 4, 10])
     exact = 2 * lags**2 * (4 * lags**2 * (100 - lags) + 2 * (100 - lags) + lags - lags**3)
     exact = exact / (6 * lags * (100 - lags) ** 2)

@@ -96,7 +96,8 @@ def shear_viscosity(
     541 (1994), equation A5), by the time decomposition of Y. Zhang, A. Otani and E. J. Maginn (J. Chem. Theory Comput.
     11, 3537 (2015)): running integrals of `n_blocks` blocks up to `longest_ps`, by default a quarter of a block, are
     averaged; two exponentials that approach a limit are fitted to the mean, weighted by the power law of its scatter,
-    up to where that is 40 %. The error is by jackknife of the blocks. Columns are `Time (ps)`, `Pxx (bar)` and so on
+    up to where that is 40 %. Neither may be slower than a quarter of the fit, so that a plateau is inside it. The error
+    is by jackknife of the blocks. Columns are `Time (ps)`, `Pxx (bar)` and so on
     for yy, zz, xy, xz, yz, and `Box Volume (nm^3)` unless `volume_nm3` is given.
     """
     if temperature_k <= 0 or (volume_nm3 is not None and volume_nm3 <= 0):
@@ -161,7 +162,7 @@ def _fit(lags: Array, running: Array, deviations: Array) -> Array:
     """Limit, share of the first exponential and the two times."""
     highest, end = float(running.max()), float(lags[-1])
     start = (highest, 0.5, end / 50, end / 8)
-    bounds = ([0.0, 0.0, lags[0] / 10, lags[0] / 10], [10 * highest, 1.0, end, end])
+    bounds = ([0.0, 0.0, lags[0] / 10, lags[0] / 10], [10 * highest, 1.0, end / 4, end / 4])
     return curve_fit(_approach, lags, running, start, deviations / deviations.max(), bounds=bounds, max_nfev=5000)[0]
 
 
