@@ -31,7 +31,8 @@ def test_straight_flight_has_exactly_v2_t2_and_is_called_not_diffusive():
     velocities = np.array([[0.3, 0.0, 0.4], [0.0, 0.5, 0.0], [0.0, 0.0, -0.5]])  # speed 0.5 nm/ps each
     times = 0.5 * np.arange(80)
     flight = atoms(["Li"] * 3, times[:, None, None] * velocities, times=times)
-    found = mean_squared_displacement(flight, "Li", relative_to="none", n_blocks=2)
+    with pytest.warns(UserWarning, match="does not become diffusive within 10 ps: its log–log slope is 2.00"):
+        found = mean_squared_displacement(flight, "Li", relative_to="none", n_blocks=2)
     assert found.msd_nm2 == pytest.approx(0.25 * found.lag_ps**2, rel=1e-5, abs=1e-6)  # positions are float32
     assert found.msd_xyz_nm2[-1] == pytest.approx(np.array([0.09, 0.25, 0.41]) / 3 * 100, rel=1e-5)
     assert found.log_slope.value == pytest.approx(2.0, abs=1e-4)

@@ -90,7 +90,7 @@ class Arrhenius:
         axes.fill_between(1e3 * inverse, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
         errors = np.nan_to_num(self.errors)
         axes.errorbar(1e3 / self.temperature_k, self.values, errors, fmt="o", markersize=4, color=line.get_color())
-        axes.set(yscale="log", xlabel="1000 K / T", ylabel=self.quantity.replace("_", " "))
+        axes.set(yscale="log", xlabel="1000 K / T", ylabel=self._label())
         axes.legend(frameon=False, fontsize="small")
 
     def figures(self) -> dict[str, Measured]:
@@ -107,7 +107,13 @@ class Arrhenius:
         }
 
     def curve(self) -> Curve:
-        return Curve(1e3 / self.temperature_k, self.values, self.errors, "1000 K / T", self.quantity.replace("_", " "))
+        return Curve(1e3 / self.temperature_k, self.values, self.errors, "1000 K / T", self._label())
+
+    def _label(self) -> str:
+        for ending, unit in (("_cm2_per_s", "(cm²/s)"), ("_s_per_m", "(S/m)")):
+            if self.quantity.endswith(ending):
+                return f"{self.quantity.removesuffix(ending).replace('_', ' ')} / {unit}"
+        return self.quantity.replace("_", " ")
 
 
 def arrhenius(

@@ -86,7 +86,7 @@ class Conductivity:
             axes.fill_between(self.lag_ps, y - error, y + error, color=line.get_color(), alpha=0.3, linewidth=0)
         ends = np.array(self.fit_window_ps)
         axes.plot(ends, self.intercept + self.conductivity.value * ends, "k--", linewidth=0.8)
-        axes.set(xlabel="time between frames / ps", ylabel="squared dipole displacement / (6 V kT) / (ps S/m)")
+        axes.set(xlabel="time between frames / ps", ylabel="⟨|ΔΣqr|²⟩ / (6 V kT) / (ps S/m)")
         axes.set_xlim(0.0, float(self.lag_ps[-1]))
         axes.set_ylim(bottom=0.0)
         axes.legend(frameon=False, fontsize="small")
@@ -110,7 +110,7 @@ class Conductivity:
             self.together,
             self.together_error,
             "time between frames / ps",
-            "squared dipole displacement / (6 V kT) / (ps S/m)",
+            "⟨|ΔΣqr|²⟩ / (6 V kT) / (ps S/m)",
         )
 
 
@@ -132,7 +132,8 @@ def ionic_conductivity(
     leave out all products of different ions: the Haven ratio is theirs over σ. All lines share one window and its
     weights (`diffusive`), found on the independent ions, which have the smaller errors. Errors are from `n_blocks`
     blocks of frames, of quotients by jackknife. ions: selections that share no atoms, each with its charge in `charges`
-    [elementary charges]. Transference depends on `relative_to`, whose centre of mass is at rest.
+    [elementary charges]. Transference depends on `relative_to`, whose centre of mass is at rest; where two ions are all
+    that there is, their masses alone decide about it.
     """
     frames = Frames.of(frames)
     _check(ions, charges, temperature_k)

@@ -4,6 +4,7 @@ Symbols used in this file
     t  lags     axes are x, y, z
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,18 +81,22 @@ class MeanSquaredDisplacement:
     def draw(self, axes: "Axes", label: str | None = None) -> None:
         """On logarithmic axes, where diffusion has slope 1; the fit window is drawn over in black."""
         diffusion = with_error(self.diffusion_cm2_per_s, self.diffusion_error_cm2_per_s)
-        text = f"{self.element if label is None else label}: D = {diffusion} cm²/s"
+        doubt = "" if self.diffusive else ", not diffusive"
+        text = f"{self.element if label is None else label}: D = {diffusion} cm²/s{doubt}"
         t, y = self.lag_ps[1:], self.msd_nm2[1:]
         (line,) = axes.plot(t, y, linewidth=1.2, label=text)
         low = np.maximum(y - self.msd_error_nm2[1:], 0.1 * y)
         axes.fill_between(t, low, y + self.msd_error_nm2[1:], color=line.get_color(), alpha=0.3, linewidth=0)
         if label is None:
             for axis, dashes in enumerate(((4, 2), (1, 1), (4, 1, 1, 1))):
-                axes.plot(t, self.msd_xyz_nm2[1:, axis], color=line.get_color(), linewidth=0.6, dashes=dashes)
+                words = "x, y, z" if axis == 0 and "x, y, z" not in axes.get_legend_handles_labels()[1] else None
+                along = self.msd_xyz_nm2[1:, axis]
+                axes.plot(t, along, color=line.get_color(), linewidth=0.6, dashes=dashes, label=words)
         inside = np.geomspace(*self.fit_window_ps, 50)
         style = "-" if self.diffusive else ":"
         fit = self.line.intercept + self.line.slope.value * inside
-        axes.plot(inside[fit > 0], fit[fit > 0], f"k{style}", linewidth=1.0)
+        words = None if "line of D" in axes.get_legend_handles_labels()[1] else "line of D"
+        axes.plot(inside[fit > 0], fit[fit > 0], f"k{style}", linewidth=1.0, label=words)
         axes.set(xscale="log", yscale="log", xlabel="time between frames / ps")
         axes.set_ylabel("mean-squared displacement / nm²")
         axes.legend(frameon=False, fontsize="small")
@@ -155,6 +160,13 @@ def mean_squared_displacement(
     lags = paths.spacing_ps * np.arange(n_lags)
     total, total_of_blocks = of_all.sum(axis=1), of_blocks.sum(axis=2)
     window = diffusive_window(lags, total, total_of_blocks, fit_window_ps)
+    if not window.diffusive:
+        warnings.warn(
+            f"the motion of {element} does not become diffusive within {lags[-1]:g} ps: its log–log slope is "
+            f"{window.log_slope.value:.2f} where 1 is expected, so that D is a guess; run longer, or use fewer "
+            f"`n_blocks` for longer lags",
+            stacklevel=2,
+        )
     fit = LineFit(window.indices, total, paths.n_frames, slices[0].stop - slices[0].start)
     along = [fit.line(of_all[:, axis], of_blocks[:, :, axis], paths.spacing_ps).slope for axis in range(3)]
     x, y, z = (Measured(*(number / 2 * NM2_PER_PS_TO_CM2_PER_S for number in slope)) for slope in along)

@@ -92,7 +92,8 @@ def non_gaussian_parameter(
             piece = moved[part]
             for column, lag in enumerate(lags):
                 every = max(1, (len(piece) - lag) // n_origins)
-                squares = ((piece[lag::every] - piece[:-lag:every]) ** 2).sum(axis=2)
+                steps = piece[lag::every] - piece[:-lag:every]
+                squares = np.einsum("fkx,fkx->fk", steps, steps)
                 moments[block, 0, column] += squares.mean(axis=0).sum()
                 moments[block, 1, column] += (squares**2).mean(axis=0).sum()
     moments /= paths.n_paths

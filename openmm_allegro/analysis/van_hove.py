@@ -57,14 +57,20 @@ class VanHove:
             words = f"{lag:g} ps" if label is None else f"{label}, {lag:g} ps"
             (line,) = axes.plot(self.r_nm, value, linewidth=1.2, label=words)
             axes.fill_between(self.r_nm, value - error, value + error, color=line.get_color(), alpha=0.3, linewidth=0)
+        top = 1.1 * float(self._known().max(initial=0.1))
         axes.set(xlabel="r / nm", ylabel=self.label, xlim=(0.0, float(self.r_nm[-1])))
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, max(axes.get_ylim()[1] if label and axes.lines[len(self.lag_ps) :] else 0.0, top))
         axes.legend(frameon=False, fontsize="small")
 
     def figures(self) -> dict[str, Measured]:
-        """Where the function is highest at each time."""
-        highest = self.r_nm[np.argmax(self.values, axis=1)]
-        return {f"highest_after_{lag:g}_ps_nm": Measured(float(r)) for lag, r in zip(self.lag_ps, highest, strict=True)}
+        """Where the function is highest at each time, of bins known to a fifth: the innermost hold few atoms."""
+        return {
+            f"highest_after_{lag:g}_ps_nm": Measured(float(self.r_nm[np.argmax(row)]) if row.any() else float("nan"))
+            for lag, row in zip(self.lag_ps, self._known(), strict=True)
+        }
+
+    def _known(self) -> Array:
+        return np.where(self.errors < 0.2 * self.values, self.values, 0.0)
 
     def curve(self) -> Curve:
         """At the longest time."""
@@ -86,21 +92,23 @@ def van_hove_self(
     """Self part of van Hove's function, 4πr²Gₛ(r, t): distribution of how far an atom has gone after a time.
 
     L. van Hove, Phys. Rev. 95, 249 (1954). In 1/nm; its integral is 1 where no atom goes beyond `r_max_nm`. `lags_ps`
-    are by default four times on a logarithmic scale up to a quarter of the trajectory. `n_origins` time origins are
-    used at most; errors are from `n_blocks` blocks of these. centres, relative_to: as in `msd`.
+    are by default four times from 1/400 to a quarter of the trajectory on a logarithmic scale. At most `n_origins` time
+    origins are used; errors are from `n_blocks` blocks of these. centres, relative_to: as in `msd`.
     """
     frames = Frames.of(frames)
     edges = _edges(r_max_nm, bin_width_nm)
     lags = _lags(frames, lags_ps)
     (paths,) = collect_paths(frames, [element], centres=centres, relative_to=relative_to)
-    counts = np.zeros((len(lags), n_blocks, len(edges) - 1))
+    n_bins = len(edges) - 1
+    counts = np.zeros((len(lags), n_blocks, n_bins))
     used = np.zeros((len(lags), n_blocks))
     for moved in paths.blocks():
         for row, lag in enumerate(lags):
             for block, origins in enumerate(_origins(frames.n_frames, lag, n_blocks, n_origins)):
-                r = np.linalg.norm(moved[origins + lag] - moved[origins], axis=2).ravel()
-                counts[row, block] += np.histogram(r, edges)[0]
-                used[row, block] += len(r)
+                steps = moved[origins + lag] - moved[origins]
+                bins = (np.sqrt(np.einsum("fkx,fkx->fk", steps, steps)) / bin_width_nm).astype(np.int64).ravel()
+                counts[row, block] += np.bincount(np.minimum(bins, n_bins), minlength=n_bins + 1)[:n_bins]
+                used[row, block] += len(bins)
     density = counts / used[:, :, None] / np.diff(edges)
     return VanHove(
         name=f"van_hove_self_{element.replace(' ', '_')}",
@@ -127,9 +135,9 @@ def van_hove_distinct(
     """Distinct part of van Hove's function over the mean density, G_d(r, t)/ρ: others around where an atom was.
 
     L. van Hove, Phys. Rev. 95, 249 (1954). The radial distribution function at time 0 and 1 at long times. First of the
-    pair: the atom that was there, second: the others a time later. `lags_ps` are by default four times on a logarithmic
-    scale up to a quarter of the trajectory. `n_origins` time origins are used at most; errors are from `n_blocks`
-    blocks of these.
+    pair: the atom that was there, second: the others a time later. `lags_ps` are by default four times from 1/400 to a
+    quarter of the trajectory on a logarithmic scale. At most `n_origins` time origins are used; errors are from
+    `n_blocks` blocks of these.
     """
     frames = Frames.of(frames)
     cells = frames.cells_for("a distinct van Hove function")
@@ -173,7 +181,7 @@ def _lags(frames: Frames, lags_ps: Sequence[float] | None) -> NDArray[np.int64]:
     """Lags in frames, (l,)."""
     spacing, longest = frames.spacing_ps(), frames.n_frames - 1
     if lags_ps is None:
-        return np.unique(np.geomspace(1, max(1, longest // 4), 4).round().astype(np.int64))
+        return np.unique(np.geomspace(max(1, longest // 400), max(1, longest // 4), 4).round().astype(np.int64))
     lags = np.unique(np.rint(np.array(lags_ps) / spacing).astype(np.int64))
     if not len(lags) or lags[0] < 1 or lags[-1] >= longest:
         raise ValueError(

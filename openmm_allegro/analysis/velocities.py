@@ -87,7 +87,7 @@ class VelocityCorrelation:
             self.correlation_nm2_per_ps2 / start,
             self.correlation_error_nm2_per_ps2 / start,
             "time / ps",
-            "velocity autocorrelation, relative to time 0",
+            "⟨v(0)·v(t)⟩ / ⟨v²⟩",
         )
 
 

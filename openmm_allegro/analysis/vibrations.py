@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 LIGHT_CM_PER_PS = 0.0299792458
+HYDROGEN_PER_CM = 4000.0
 FOLDED_SHARE = 0.01
 """Share of the kinetic energy in the last tenth of the spectrum from which on it is said to be folded."""
 
@@ -92,7 +93,8 @@ def vibrational_density(
     By Welch's method with Hann windows (`scipy.signal.welch`), `resolution_per_cm` apart. A velocity is the step
     between two frames over its time, which weakens a wave of frequency ν by sin(πνΔ)/(πνΔ); the spectrum is divided by
     the square of this, at most 2.5 for the fastest wave that frames Δ apart can show, 1/2Δ. Faster motion appears
-    folded to slower, and no correction can tell: a warning says so where the spectrum has not died out at its end.
+    folded to slower, and no correction can tell: a warning says so where the spectrum has not died out at its end, and
+    where it ends below the stretching of bonds to hydrogen.
     Errors are from `n_blocks` blocks of frames.
     """
     frames = Frames.of(frames)
@@ -118,7 +120,7 @@ def vibrational_density(
             frequency, power = welch(velocities[part], 1 / spacing, "hann", length, detrend=False, axis=0)
             spectra[block] += (mass * power).sum(axis=(1, 2))
     spectra /= np.sinc(frequency * spacing) ** 2
-    _warn_of_folding(spectra.mean(axis=0), spacing)
+    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()))
     wave_number = frequency / LIGHT_CM_PER_PS
     energies = np.trapezoid(spectra, frequency, axis=1) / paths.n_paths  # m v² [g/mol nm²/ps²] = [kJ/mol]
     temperatures = energies / 3 * units.KJ_PER_MOL_TO_EV * units.ELEMENTARY_CHARGE_C / units.BOLTZMANN_J_PER_K
@@ -132,12 +134,20 @@ def vibrational_density(
     )
 
 
-def _warn_of_folding(spectrum: Array, spacing_ps: float) -> None:
-    share = float(spectrum[-(len(spectrum) // 10) :].sum() / spectrum.sum())
+def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool) -> None:
+    highest = 0.5 / spacing_ps / LIGHT_CM_PER_PS
+    if with_hydrogen and highest < HYDROGEN_PER_CM:
+        warnings.warn(
+            f"frames {spacing_ps:g} ps apart show waves up to {highest:.0f} cm⁻¹; bonds to hydrogen that are free to "
+            f"stretch, up to {HYDROGEN_PER_CM:.0f} cm⁻¹, are folded into the spectrum, write frames more often",
+            stacklevel=3,
+        )
+        return
+    share = float(spectrum[-max(1, len(spectrum) // 10) :].sum() / spectrum.sum())
     if share > FOLDED_SHARE:
         warnings.warn(
             f"the last tenth of the spectrum has {100 * share:.0f} % of the kinetic energy, so that faster motion is "
             f"probably folded into it; frames {spacing_ps:g} ps apart show waves up to "
-            f"{0.5 / spacing_ps / LIGHT_CM_PER_PS:.0f} cm⁻¹, write frames more often",
+            f"{highest:.0f} cm⁻¹, write frames more often",
             stacklevel=3,
         )

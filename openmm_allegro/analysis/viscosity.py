@@ -68,7 +68,11 @@ class Viscosity:
         axes.fill_between(self.lag_ps, low, high, color=line.get_color(), alpha=0.3, linewidth=0)
         fitted = self.lag_ps <= self.fit_end_ps
         axes.plot(self.lag_ps[fitted], self.fit_mpa_s[fitted], "k--", linewidth=0.9)
-        axes.set(xlabel="integrated to / ps", ylabel="viscosity / (mPa s)", xlim=(0.0, 2 * self.fit_end_ps))
+        axes.set(
+            xlabel="integrated to / ps",
+            ylabel="viscosity / (mPa s)",
+            xlim=(0.0, min(2 * self.fit_end_ps, float(self.lag_ps[-1]))),
+        )
         axes.set_ylim(0.0, 1.6 * float(self.fit_mpa_s.max()))
         axes.legend(frameon=False, fontsize="small")
 
