@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from openmm_allegro import units
 from openmm_allegro.analysis.blocks import jackknife_errors, standard_errors
-from openmm_allegro.analysis.diffusive import LineFit, diffusive_window
+from openmm_allegro.analysis.diffusive import LineFit, Walkers, diffusive_window
 from openmm_allegro.analysis.displacements import displacement_products, lag_blocks, squared_displacements
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import Paths, collect_paths
@@ -146,7 +146,8 @@ def ionic_conductivity(
     products, product_blocks = _together(all_paths, z, slices, n_lags)
     spacing = all_paths[0].spacing_ps
     lags = spacing * np.arange(n_lags)
-    window = diffusive_window(lags, alone, alone_blocks, fit_window_ps)
+    walkers = Walkers(sum(paths.n_paths for paths in all_paths), frames.n_frames)
+    window = diffusive_window(lags, alone, alone_blocks, walkers, fit_window_ps)
     fit = LineFit(window.indices, alone, frames.n_frames, slices[0].stop - slices[0].start)
 
     independent = fit.line(factor * alone, factor * alone_blocks, spacing)

@@ -5,6 +5,7 @@ Symbols used in this file
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,15 @@ Indices = NDArray[np.int64]
 
 TOLERANCE = 0.1
 """How far the log–log slope of a diffusive displacement may be from 1 where its error does not explain more."""
-LAGS_OF_A_LINE = 24
+LAGS_OF_A_LINE = 16
 """Lags of the line, equally spaced on a logarithmic scale: neighbours tell the same."""
+
+
+class Walkers(NamedTuple):
+    """How much there is to average over."""
+
+    n_paths: int
+    n_frames: int
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,17 @@ class DiffusiveWindow:
     log_slope: Measured
     """d log MSD / d log t over the first factor of two of the window: 1 for diffusion, 2 for flight, 0 for a cage."""
     diffusive: bool
-    """Whether it is 1 within a tenth or its 99 % interval."""
+    """Whether it is 1 within a tenth or three standard errors."""
 
 
 def diffusive_window(
-    lags_ps: Array, of_all: Array, of_blocks: Array, asked_ps: tuple[float, float] | None
+    lags_ps: Array, of_all: Array, of_blocks: Array, walkers: Walkers, asked_ps: tuple[float, float] | None
 ) -> DiffusiveWindow:
     """The asked window, or from the first lag after which log–log slopes do not differ from 1, to the last lag.
 
     lags_ps: (t,). of_all: (t,). of_blocks: (m, t). Slopes are taken over a factor of two in time. One differs where it
-    is away from 1 by more than a tenth and by more than its 99 % interval, from blocks of frames. What comes before the
+    is away from 1 by more than a tenth and by more than three standard errors: those from blocks of frames, and at
+    least those of so many independent Brownian walkers, because few blocks may agree by chance. What comes before the
     last such slope (flight, rattling in a cage) is left out, also where it passes through 1 on its way.
     """
     last = len(lags_ps) - 1
@@ -55,12 +64,12 @@ def diffusive_window(
         first, final = int(inside[0]), int(inside[-1])
     else:
         starts = _spread_lags(1, last // 2)
-        slopes = [_log_slope(of_all, of_blocks, start) for start in starts]
-        differs = np.flatnonzero([not _is_one(slope, len(of_blocks)) for slope in slopes])
+        slopes = [_log_slope(of_all, of_blocks, start, walkers) for start in starts]
+        differs = np.flatnonzero([not _is_one(slope) for slope in slopes])
         beyond = differs[-1] + 1 if len(differs) else 0
         first, final = int(starts[min(beyond, len(starts) - 1)]), last
-    slope = _log_slope(of_all, of_blocks, min(first, last // 2))
-    return DiffusiveWindow(_spread_lags(first, final), slope, _is_one(slope, len(of_blocks)))
+    slope = _log_slope(of_all, of_blocks, min(first, last // 2), walkers)
+    return DiffusiveWindow(_spread_lags(first, final), slope, _is_one(slope))
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,13 @@ class LineFit:
     def __init__(self, indices: Indices, of_all: Array, n_frames: int, block_length: int) -> None:
         """indices: lags of the line [frames], (l,). of_all: displacement that sets the ratio of noise to step, (t,)."""
         self._indices = indices
-        noise = 0.0
+        noise, before = 0.0, -1.0
         for _ in range(3):
-            weights = line_weights(indices, n_frames, noise)
+            if noise != before:
+                before, weights = noise, line_weights(indices, n_frames, noise)
             intercept, slope = weights @ of_all[indices]
             noise = min(max(intercept, 0.0) / (2 * slope), 1e3) if slope > 0 else 1e3
-        self._of_all = line_weights(indices, n_frames, noise)
+        self._of_all = weights if noise == before else line_weights(indices, n_frames, noise)
         self._of_block = line_weights(indices, block_length, noise)
 
     def line(self, of_all: Array, of_blocks: Array, spacing_ps: float) -> StraightLine:
@@ -136,17 +146,20 @@ def brownian_covariance(indices: Indices, n_frames: int, noise: float) -> Array:
     return covariance
 
 
-def _log_slope(of_all: Array, of_blocks: Array, start: int) -> Measured:
+def _log_slope(of_all: Array, of_blocks: Array, start: int, walkers: Walkers) -> Measured:
     """Over lags `start` to twice that. of_all: (t,). of_blocks: (m, t)."""
     if not (of_all[start] > 0 and of_all[2 * start] > 0):
         return Measured(0.0, 0.0)  # nothing moves
     slope = np.log(of_all[2 * start] / of_all[start]) / np.log(2)
     change = of_blocks[:, 2 * start] / of_all[2 * start] - of_blocks[:, start] / of_all[start]
-    return Measured(float(slope), float(standard_errors(change)) / np.log(2))
+    ends = np.array([start, 2 * start])
+    relative = brownian_covariance(ends, walkers.n_frames, 0.0) / np.outer(ends, ends) / (3 * walkers.n_paths)
+    independent = np.sqrt(relative[0, 0] + relative[1, 1] - 2 * relative[0, 1])
+    return Measured(float(slope), max(float(standard_errors(change)), float(independent)) / np.log(2))
 
 
-def _is_one(slope: Measured, n_blocks: int) -> bool:
-    return bool(abs(slope.value - 1) <= max(TOLERANCE, float(student.ppf(0.995, n_blocks - 1)) * slope.error))
+def _is_one(slope: Measured) -> bool:
+    return abs(slope.value - 1) <= max(TOLERANCE, 3 * slope.error)
 
 
 def _spread_lags(first: int, last: int) -> Indices:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.blocks import standard_errors
-from openmm_allegro.analysis.diffusive import LineFit, StraightLine, diffusive_window
+from openmm_allegro.analysis.diffusive import LineFit, StraightLine, Walkers, diffusive_window
 from openmm_allegro.analysis.displacements import lag_blocks, squared_displacements
 from openmm_allegro.analysis.finite_size import box_correction_cm2_per_s
 from openmm_allegro.analysis.frames import Frames
@@ -55,7 +55,7 @@ class MeanSquaredDisplacement:
     log_slope: Measured
     """d log MSD / d log t at the start of the window, over a factor of two in time; 1 for diffusion."""
     diffusive: bool
-    """Whether it is 1 within a tenth or its 99 % interval; if not, the motion is slower than the trajectory."""
+    """Whether it is 1 within a tenth or three standard errors; if not, the motion is slower than the trajectory."""
     box_correction_cm2_per_s: float | None
     """To be added for an infinite box; None where no viscosity was given."""
 
@@ -159,7 +159,7 @@ def mean_squared_displacement(
     of_all, of_blocks = squared_displacements(paths, slices, n_lags)
     lags = paths.spacing_ps * np.arange(n_lags)
     total, total_of_blocks = of_all.sum(axis=1), of_blocks.sum(axis=2)
-    window = diffusive_window(lags, total, total_of_blocks, fit_window_ps)
+    window = diffusive_window(lags, total, total_of_blocks, Walkers(paths.n_paths, paths.n_frames), fit_window_ps)
     if not window.diffusive:
         warnings.warn(
             f"the motion of {element} does not become diffusive within {lags[-1]:g} ps: its log–log slope is "

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
+ATOMS_AS_ORIGINS = 300_000
 
 
 @dataclass(frozen=True)
@@ -129,15 +130,15 @@ def van_hove_distinct(
     r_max_nm: float = 0.8,
     bin_width_nm: float = 0.01,
     n_blocks: int = 5,
-    n_origins: int = 50,
+    n_origins: int | None = None,
     relative_to: str = "all",
 ) -> VanHove:
     """Distinct part of van Hove's function over the mean density, G_d(r, t)/ρ: others around where an atom was.
 
     L. van Hove, Phys. Rev. 95, 249 (1954). The radial distribution function at time 0 and 1 at long times. First of the
     pair: the atom that was there, second: the others a time later. `lags_ps` are by default four times from 1/400 to a
-    quarter of the trajectory on a logarithmic scale. At most `n_origins` time origins are used; errors are from
-    `n_blocks` blocks of these.
+    quarter of the trajectory on a logarithmic scale. At most `n_origins` time origins are used, by default 300,000 over
+    the number of atoms, 100 at most and at least one for each of the `n_blocks` blocks of which errors are.
     """
     frames = Frames.of(frames)
     cells = frames.cells_for("a distinct van Hove function")
@@ -150,6 +151,8 @@ def van_hove_distinct(
     of_one = bool(len(same))
     all_paths = collect_paths(frames, pair[:1] if of_one else pair, relative_to=relative_to)
     were, are = all_paths[0], all_paths[-1]
+    if n_origins is None:
+        n_origins = min(max(n_blocks, ATOMS_AS_ORIGINS // were.n_paths), 100)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     found = np.zeros((len(lags), n_blocks, len(shells)))
     for row, lag in enumerate(lags):
