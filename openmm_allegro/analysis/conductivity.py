@@ -145,7 +145,7 @@ def ionic_conductivity(
     alone, alone_blocks = _independent(all_paths, z, slices, n_lags)
     products, product_blocks = _together(all_paths, z, slices, n_lags)
     spacing = all_paths[0].spacing_ps
-    lags = spacing * np.arange(n_lags)
+    lags = spacing * np.arange(n_lags, dtype=np.float64)
     walkers = Walkers(sum(paths.n_paths for paths in all_paths), frames.n_frames)
     window = diffusive_window(lags, alone, alone_blocks, walkers, fit_window_ps)
     fit = LineFit(window.indices, alone, frames.n_frames, slices[0].stop - slices[0].start)

@@ -157,7 +157,7 @@ def mean_squared_displacement(
     slices, n_lags = lag_blocks(frames.n_frames, n_blocks)
     (paths,) = collect_paths(frames, [element], centres=centres, relative_to=relative_to)
     of_all, of_blocks = squared_displacements(paths, slices, n_lags)
-    lags = paths.spacing_ps * np.arange(n_lags)
+    lags = paths.spacing_ps * np.arange(n_lags, dtype=np.float64)
     total, total_of_blocks = of_all.sum(axis=1), of_blocks.sum(axis=2)
     window = diffusive_window(lags, total, total_of_blocks, Walkers(paths.n_paths, paths.n_frames), fit_window_ps)
     if not window.diffusive:

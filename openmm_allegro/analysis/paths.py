@@ -39,7 +39,9 @@ class Paths:
         self.spacing_ps = spacing_ps
         self.start_nm = start_nm
         self._shape = (len(times_ps), len(start_nm), 3)
-        self._held: list[NDArray[np.float32]] | None = [] if 4 * np.prod(self._shape) <= BYTES_IN_MEMORY else None
+        small = 4 * np.prod(self._shape) <= BYTES_IN_MEMORY
+        self._held = np.empty(self._shape, np.float32) if small else None
+        self._n_appended = 0
         if self._held is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the object)
             weakref.finalize(self, self._file.close)
@@ -58,7 +60,8 @@ class Paths:
         if self._held is None:
             self._file.write(moved.tobytes())  # a full disk is an error here, and would be a crash in a mapped file
         else:
-            self._held.append(moved)
+            self._held[self._n_appended] = moved
+        self._n_appended += 1
 
     def blocks(self) -> Iterator[Array]:
         """All frames of some paths after all frames of others: displacements [nm], (f, some, 3) float64."""
@@ -76,12 +79,11 @@ class Paths:
 
     def _stored(self) -> NDArray[np.float32]:
         """(f, k, 3); a file is mapped anew for each use, so that what was read does not stay in memory."""
-        if self._held is None:
-            self._file.flush()
-            return np.memmap(self._file, np.float32, "r", shape=self._shape)
-        if len(self._held) > 1:
-            self._held = [np.concatenate(self._held)]
-        return self._held[0].reshape(self._shape)
+        assert self._n_appended == self.n_frames
+        if self._held is not None:
+            return self._held
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "r", shape=self._shape)
 
 
 def collect_paths(

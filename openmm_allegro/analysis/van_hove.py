@@ -116,7 +116,7 @@ def van_hove_self(
         symbol="self_per_nm",
         label=f"4πr² Gₛ of {element} × nm",
         r_nm=(edges[1:] + edges[:-1]) / 2,
-        lag_ps=paths.spacing_ps * lags,
+        lag_ps=paths.spacing_ps * lags.astype(np.float64),
         values=density.mean(axis=1),
         errors=np.stack([standard_errors(blocks) for blocks in density]),
     )
@@ -168,7 +168,7 @@ def van_hove_distinct(
         symbol="distinct",
         label=f"G_d/ρ of {'–'.join(pair)}",
         r_nm=(edges[1:] + edges[:-1]) / 2,
-        lag_ps=were.spacing_ps * lags,
+        lag_ps=were.spacing_ps * lags.astype(np.float64),
         values=found.mean(axis=1),
         errors=np.stack([standard_errors(blocks) for blocks in found]),
     )
@@ -177,7 +177,7 @@ def van_hove_distinct(
 def _edges(r_max_nm: float, bin_width_nm: float) -> Array:
     if not 0 < bin_width_nm <= r_max_nm:
         raise ValueError(f"`bin_width_nm` is {bin_width_nm}; it must be positive and at most `r_max_nm`, {r_max_nm}")
-    return bin_width_nm * np.arange(int(r_max_nm / bin_width_nm + 1e-6) + 1)
+    return bin_width_nm * np.arange(int(r_max_nm / bin_width_nm + 1e-6) + 1, dtype=np.float64)
 
 
 def _lags(frames: Frames, lags_ps: Sequence[float] | None) -> NDArray[np.int64]:

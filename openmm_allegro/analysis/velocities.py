@@ -122,7 +122,7 @@ def velocity_autocorrelation(
     scale = NM2_PER_PS_TO_CM2_PER_S / 3 * spacing
     return VelocityCorrelation(
         element=element,
-        lag_ps=spacing * np.arange(n_lags),
+        lag_ps=spacing * np.arange(n_lags, dtype=np.float64),
         correlation_nm2_per_ps2=of_all,
         correlation_error_nm2_per_ps2=standard_errors(of_blocks),
         diffusion_cm2_per_s=scale * cumulative_trapezoid(of_all, initial=0),
