@@ -7,6 +7,7 @@ import pytest
 from trajectories import TILTED, atoms
 
 from openmm_allegro.analysis.intervals import intervals_together
+from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.residence import residence_time
 
 NEAR, FAR = 0.2, 0.6
@@ -96,6 +97,18 @@ def test_intervals_by_hand():
     ):
         found = intervals_together(frames, tolerance)
         assert set(zip(found.begin.tolist(), found.end.tolist(), strict=True)) == expected
+
+
+def test_neighbours_that_never_leave_and_that_never_stay_have_no_finite_time(tmp_path):
+    bonded = residence_time(around_lithium(np.ones((60, 4), dtype=bool)), ("Li", "S"), 0.3)
+    assert bonded.survival == pytest.approx(1.0)
+    assert np.isinf(bonded.fitted_ps.value)
+    assert np.isnan(bonded.fitted_ps.error)
+    save_picture(tmp_path / "bonded.png", [bonded.draw])
+    blinking = residence_time(around_lithium(np.arange(60)[:, None] % 2 == np.zeros((1, 4))), ("Li", "S"), 0.3)
+    assert blinking.survival[1:] == pytest.approx(0.0)
+    assert np.isnan(blinking.fitted_ps.value)
+    assert blinking.integral_ps.value == pytest.approx(0.5)  # half a frame, by trapezoids
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,13 @@ def test_motion_faster_than_the_frames_is_warned_of():
         vibrational_density(oscillators([400.0], 4000, 0.005), "H", relative_to="none")
 
 
+@pytest.mark.parametrize("function", [vibrational_density, velocity_autocorrelation])
+def test_atoms_at_rest_are_refused(function):
+    still = atoms(["C"] * 3, np.zeros((5000, 3, 3)), times=0.002 * np.arange(5000))
+    with pytest.raises(ValueError, match="C does not move"):
+        function(still, "C")
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "words"),
     [

@@ -117,15 +117,15 @@ def residence_time(
     times = spacing * lags
     amplitude, decay = _exponential(times, whole)
     fits = [_exponential(times, block) for block in of_blocks]
-    integrals = np.array([_integral(times, block, tau) for block, (_, tau) in zip(of_blocks, fits, strict=True)])
+    integrals = [_integral(times, block, tau) for block, (_, tau) in zip(of_blocks, fits, strict=True)]
     return ResidenceTime(
         pair=pair,
         lag_ps=times,
         survival=whole,
         survival_error=standard_errors(of_blocks),
         coordination=n_together / frames.n_frames / len(first),
-        fitted_ps=Measured(decay, float(standard_errors(np.array([tau for _, tau in fits])))),
-        integral_ps=Measured(_integral(times, whole, decay), float(standard_errors(integrals))),
+        fitted_ps=Measured(decay, _error([tau for _, tau in fits])),
+        integral_ps=Measured(_integral(times, whole, decay), _error(integrals)),
         amplitude=amplitude,
     )
 
@@ -159,13 +159,22 @@ def _survival(intervals: Intervals, lags: Array, n_frames: int, n_blocks: int) -
 
 
 def _exponential(times: Array, survival: Array) -> tuple[float, float]:
-    """A and τ of a straight line through log survival between 0.9 and 0.1; where that is not reached, through all."""
+    """A and τ of a straight line through log survival between 0.9 and 0.1, or where few lags are there through all.
+
+    An infinite time where none leaves, nan where all have left after a frame.
+    """
     inside = (survival < 0.9) & (survival > 0.1)
     if inside.sum() < 3:
         inside = survival > 0.02
-        inside[0] = inside.sum() < 3
+        inside[0] = inside.sum() < 4
+    if inside.sum() < 2:
+        return float("nan"), float("nan")
     slope, start = np.polyfit(times[inside], np.log(survival[inside]), 1, w=survival[inside])
     return float(np.exp(start)), float(-1 / slope) if slope < 0 else float("inf")
+
+
+def _error(of_blocks: list[float]) -> float:
+    return float(standard_errors(np.array(of_blocks))) if np.all(np.isfinite(of_blocks)) else float("nan")
 
 
 def _integral(times: Array, survival: Array, decay: float) -> float:

@@ -119,6 +119,8 @@ def velocity_autocorrelation(
         of_all += autocorrelation(velocities, n_lags) / paths.n_paths
         for block, part in enumerate(slices):
             of_blocks[block] += autocorrelation(velocities[part], n_lags) / paths.n_paths
+    if not of_all[0] > 0:
+        raise ValueError(f"{element} does not move, so that there is no correlation; choose another element")
     scale = NM2_PER_PS_TO_CM2_PER_S / 3 * spacing
     return VelocityCorrelation(
         element=element,

@@ -119,6 +119,8 @@ def vibrational_density(
         for block, part in enumerate(slices):
             frequency, power = welch(velocities[part], 1 / spacing, "hann", length, detrend=False, axis=0)
             spectra[block] += (mass * power).sum(axis=(1, 2))
+    if not spectra.any():
+        raise ValueError(f"{element} does not move, so that there is no spectrum; choose another element")
     spectra /= np.sinc(frequency * spacing) ** 2
     _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()))
     wave_number = frequency / LIGHT_CM_PER_PS
