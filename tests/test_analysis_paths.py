@@ -3,6 +3,7 @@
 import mdtraj
 import numpy as np
 import pytest
+from conftest import full_disk
 from trajectories import TILTED, atoms, random_walk, wrapped
 
 from openmm_allegro.analysis import paths as paths_module
@@ -79,6 +80,7 @@ def test_a_temporary_file_gives_what_memory_gives(monkeypatch):
     walk = Frames.of(atoms(["Li"] * 5 + ["S"] * 3, random_walk(40, 8, 0.1), times=np.arange(40.0)))
     in_memory = collect_paths(walk, ["Li", "S"])
     monkeypatch.setattr(paths_module, "BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(paths_module, "BYTES_OF_A_TILE", 12 * 5 * 7)  # of 7 and 11 frames
     monkeypatch.setattr(paths_module, "NUMBERS_AT_ONCE", 240)  # two paths of 40 frames
     in_file = collect_paths(walk, ["Li", "S"])
     for held, stored in zip(in_memory, in_file, strict=True):
@@ -87,6 +89,13 @@ def test_a_temporary_file_gives_what_memory_gives(monkeypatch):
         assert np.array_equal(np.concatenate(blocks, axis=1), np.concatenate(list(held.blocks()), axis=1))
         assert np.array_equal(stored.positions_nm(17), held.positions_nm(17))
         assert stored.total_nm() == pytest.approx(held.total_nm(), abs=1e-12)
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    walk = Frames.of(atoms(["Li"] * 500, random_walk(40, 500, 0.1), times=np.arange(40.0)))
+    monkeypatch.setattr(paths_module, "BYTES_IN_MEMORY", 0)
+    with full_disk(100_000), pytest.raises(OSError, match="the paths of Li need 0.00024 GB in a temporary file"):
+        collect_paths(walk, ["Li"])
 
 
 def test_frames_at_unequal_times_are_refused():

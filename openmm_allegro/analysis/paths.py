@@ -21,6 +21,8 @@ Indices = NDArray[np.int64]
 
 BYTES_IN_MEMORY = 2**28
 """Paths of more bytes wait in a temporary file."""
+BYTES_OF_A_TILE = 2**25
+"""That file is written by tiles of all paths in some frames, in which the frames of a path lie together."""
 NUMBERS_AT_ONCE = 2**21
 CENTRES = ("atoms", "residues", "molecules")
 
@@ -29,7 +31,7 @@ class Paths:
     """Where atoms, or centres of mass, have moved since the first frame, relative to a common centre of mass.
 
     Small ones are held in memory, others in a file without a name in the folder for temporary files (`TMPDIR`), which
-    is mapped to memory for reading and vanishes with the object. Kept in single precision: 6·10⁻⁸ of a displacement.
+    vanishes with the object. Kept in single precision: 6·10⁻⁸ of a displacement.
     """
 
     def __init__(self, selection: str, times_ps: Array, spacing_ps: float, start_nm: Array) -> None:
@@ -39,10 +41,11 @@ class Paths:
         self.spacing_ps = spacing_ps
         self.start_nm = start_nm
         self._shape = (len(times_ps), len(start_nm), 3)
-        small = 4 * np.prod(self._shape) <= BYTES_IN_MEMORY
-        self._held = np.empty(self._shape, np.float32) if small else None
         self._n_appended = 0
-        if self._held is None:
+        self._in_memory = 4 * np.prod(self._shape) <= BYTES_IN_MEMORY
+        self._tile_length = self.n_frames if self._in_memory else max(1, BYTES_OF_A_TILE // (12 * self.n_paths))
+        self._tile = np.empty((self._tile_length, self.n_paths, 3), np.float32)  # all frames where in memory
+        if not self._in_memory:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the object)
             weakref.finalize(self, self._file.close)
 
@@ -56,34 +59,54 @@ class Paths:
 
     def append(self, positions_nm: Array) -> None:
         """Add the next frame. positions_nm: (k, 3)."""
-        moved = (positions_nm - self.start_nm).astype(np.float32)
-        if self._held is None:
-            self._file.write(moved.tobytes())  # a full disk is an error here, and would be a crash in a mapped file
-        else:
-            self._held[self._n_appended] = moved
+        place = self._n_appended % self._tile_length
+        self._tile[place] = positions_nm - self.start_nm
         self._n_appended += 1
+        if not self._in_memory and (place + 1 == self._tile_length or self._n_appended == self.n_frames):
+            self._write(self._tile[: place + 1])
 
     def blocks(self) -> Iterator[Array]:
         """All frames of some paths after all frames of others: displacements [nm], (f, some, 3) float64."""
+        assert self._n_appended == self.n_frames
         at_once = max(1, NUMBERS_AT_ONCE // (3 * self.n_frames))
         for first in range(0, self.n_paths, at_once):
-            yield self._stored()[:, first : first + at_once].astype(np.float64)
+            last = min(first + at_once, self.n_paths)
+            if self._in_memory:
+                yield self._tile[:, first:last].astype(np.float64)
+                continue
+            block = np.empty((self.n_frames, last - first, 3))
+            for begin in range(0, self.n_frames, self._tile_length):
+                tile = self._read(begin, first, last)
+                block[begin : begin + tile.shape[1]] = tile.transpose(1, 0, 2)
+            yield block
 
     def positions_nm(self, frame: int) -> Array:
         """Unwrapped positions of one frame, (k, 3); the file's but for whole cells and a shift."""
-        return self.start_nm + self._stored()[frame]
+        if self._in_memory:
+            return self.start_nm + self._tile[frame]
+        place = frame % self._tile_length
+        return self.start_nm + self._read(frame - place, 0, self.n_paths)[:, place]
 
     def total_nm(self) -> Array:
         """Sum of all displacements, (f, 3)."""
         return np.sum([block.sum(axis=1) for block in self.blocks()], axis=0)
 
-    def _stored(self) -> NDArray[np.float32]:
-        """(f, k, 3); a file is mapped anew for each use, so that what was read does not stay in memory."""
-        assert self._n_appended == self.n_frames
-        if self._held is not None:
-            return self._held
-        self._file.flush()
-        return np.memmap(self._file, np.float32, "r", shape=self._shape)
+    def _write(self, tile: NDArray[np.float32]) -> None:
+        """tile: (frames of the tile, k, 3)."""
+        try:
+            np.ascontiguousarray(tile.transpose(1, 0, 2)).tofile(self._file)
+        except OSError as error:
+            raise OSError(
+                f"the paths of {self.selection} need {4e-9 * np.prod(self._shape):.2g} GB in a temporary file in "
+                f"`{tempfile.gettempdir()}`, which has no room ({error}); name another folder in TMPDIR or read fewer "
+                f"frames (`stride`)"
+            ) from error
+
+    def _read(self, begin: int, first: int, last: int) -> NDArray[np.float32]:
+        """Paths from first to last in the tile that begins with a frame, (last − first, frames of the tile, 3)."""
+        length = min(self._tile_length, self.n_frames - begin)
+        self._file.seek(12 * (begin * self.n_paths + first * length))
+        return np.fromfile(self._file, np.float32, 3 * length * (last - first)).reshape(-1, length, 3)
 
 
 def collect_paths(
