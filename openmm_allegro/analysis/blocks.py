@@ -65,6 +65,19 @@ def standard_errors(independent: np.ndarray) -> np.ndarray:
     return independent.std(axis=0, ddof=1) / np.sqrt(m)
 
 
+def jackknife_errors(function: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> np.ndarray:
+    """Standard error of a function of a mean, such as a quotient, by leaving out one block after the other.
+
+    blocks: independent values, (m, ...), whose mean over the first axis is what the function takes; R. G. Miller,
+    Biometrika 61, 1 (1974). nan for one block.
+    """
+    m = len(blocks)
+    if m < 2:
+        return np.full(np.shape(function(blocks[0])), np.nan)
+    without = np.stack([function((blocks.sum(axis=0) - block) / (m - 1)) for block in blocks])
+    return np.sqrt((m - 1) * without.var(axis=0))
+
+
 def block_slices(n: int, n_blocks: int) -> list[slice]:
     """Cut n values into equally long blocks; the remainder is left out at the start, where a run is least settled."""
     if n_blocks < 1:
