@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from openmm_allegro.answers import answering, complain
 from openmm_allegro.bench_config import BenchConfig
+from openmm_allegro.cli_analysis import analyze, compare
 from openmm_allegro.cli_build import build
 from openmm_allegro.cli_ensemble import calibrate, ensemble, select
 from openmm_allegro.cli_options import AsJson
@@ -99,7 +100,7 @@ def _help(name: str, model: type[BaseModel]) -> str:
     return f"{meaning}  [default: {str(default).lower() if isinstance(default, bool) else default}]"
 
 
-for verb in (train, prepare, evaluate, info, ensemble, calibrate, select):
+for verb in (train, prepare, evaluate, info, ensemble, calibrate, select, analyze, compare):
     app.command()(verb)
 app.add_typer(build, name="build")
 
@@ -153,42 +154,6 @@ def simulate(
 
         chosen = resume_config(output, config, flags) if resume else load_config(config, flags)
         answer(vars(simulate(chosen, output, resume)))
-
-
-@app.command()
-def analyze(
-    trajectory: Annotated[Path, typer.Argument(help="Trajectory: DCD, XTC or what else mdtraj reads.")],
-    topology: Annotated[Path, typer.Argument(help="Structure file of the same atoms, such as start.pdb of the run.")],
-    output: Annotated[Path, typer.Option(help="Folder for tables and the picture.")] = Path("analysis"),
-    what: Annotated[str, typer.Option(help="Analyses, with commas between: rdf, msd, density.")] = "rdf,msd,density",
-    log: Annotated[Path | None, typer.Option(help="log.csv of the run, for the drift of its energy.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Trajectory of the same atoms to compare with.")] = None,
-    start_ps: Annotated[float, typer.Option(help="Time to leave out at the beginning [ps].")] = 0.0,
-    timestep_ps: Annotated[float | None, typer.Option(help="Time between frames [ps]; a DCD file needs it.")] = None,
-    r_max_nm: Annotated[float | None, typer.Option(help="Longest distance [nm]; half the box when not given.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Radial distributions, diffusion and density of a trajectory.
-
-    \b
-    Example:
-      openmm-allegro analyze run/trajectory.dcd run/start.pdb --timestep-ps 0.05 --log run/log.csv
-    """  # noqa: D301
-    with answering(as_json) as answer:
-        from openmm_allegro.analysis.analyze import analyze_trajectory
-
-        figures = analyze_trajectory(
-            trajectory,
-            topology,
-            what=[name.strip() for name in what.split(",") if name.strip()],
-            log=log,
-            reference=reference,
-            output_dir=output,
-            start_ps=start_ps,
-            timestep_ps=timestep_ps,
-            r_max_nm=r_max_nm,
-        )
-        answer(figures)
 
 
 @app.command()

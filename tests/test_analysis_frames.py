@@ -1,105 +1,21 @@
-"""What every analysis shares: reading files, blocks and errors, tables, pictures."""
+"""Trajectories and data sets as frames: what is read, in which parts, and what is refused."""
 
 import ctypes
-import subprocess
-import sys
+import lzma
 
+import ase
+import ase.io
 import numpy as np
 import pytest
-from trajectories import ar1, atoms
+from trajectories import atoms
 
-from openmm_allegro.analysis.blocks import block_average, block_slices, standard_errors
-from openmm_allegro.analysis.frames import cells_nm, load_trajectory, times_of
-from openmm_allegro.analysis.pictures import save_picture, with_error
-from openmm_allegro.analysis.tables import write_table
+from openmm_allegro.analysis import trajectory_file
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.neighbours import pairs_within
+from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.trajectory_file import open_trajectory
 
-
-def ar1_error(n, memory):
-    """Exact standard error of the mean of that series: Var = (1/n²) Σ_ij memory**|i−j|."""
-    lags = np.arange(1, n)
-    return np.sqrt((n + 2 * ((n - lags) * memory**lags).sum()) / n**2)
-
-
-@pytest.mark.parametrize("memory", [0.0, 0.8, 0.95])
-def test_block_error_of_an_ar1_process_is_the_analytic_one(memory):
-    n, random = 8192, np.random.default_rng(1)
-    found = [block_average(ar1(random, n, memory)) for _ in range(8)]
-    assert all(average.converged for average in found)
-    # one estimate from ≥ 50 blocks scatters by about 10 %, the mean of eight by 4 %; the finite block is biased by -5 %
-    assert np.mean([average.error for average in found]) == pytest.approx(ar1_error(n, memory), rel=0.15)
-
-
-def test_a_series_shorter_than_its_memory_is_not_called_converged():
-    assert not block_average(np.linspace(0, 1, 64)).converged
-
-
-def test_the_error_of_a_constant_is_zero():
-    average = block_average(np.full(16, 2.5))
-    assert (average.mean, average.error, average.converged) == (2.5, 0.0, True)
-
-
-def test_one_value_has_no_error():
-    average = block_average(np.array([3.0]))
-    assert average.mean == 3.0
-    assert np.isnan(average.error)
-
-
-def test_blocks_leave_the_remainder_out_at_the_start():
-    assert block_slices(11, 3) == [slice(2, 5), slice(5, 8), slice(8, 11)]
-
-
-def test_standard_errors_by_hand():
-    assert standard_errors(np.array([[1.0, 0.0], [3.0, 0.0]])) == pytest.approx([1.0, 0.0])  # √2 / √2
-
-
-@pytest.mark.parametrize(("n", "n_blocks", "words"), [(3, 4, "3 frames cannot be cut into 4"), (3, 0, "must be 1")])
-def test_impossible_blocks_are_refused(n, n_blocks, words):
-    with pytest.raises(ValueError, match=words):
-        block_slices(n, n_blocks)
-
-
-def test_a_block_average_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="needs a series of numbers"):
-        block_average(np.array([]))
-
-
-def test_a_table_is_read_back_and_leaves_no_other_file(tmp_path):
-    x, y = np.array([0.1, 1 / 3]), np.array([np.nan, -2e-30])
-    write_table(tmp_path / "table.csv", {"x_nm": x, "y": y})
-    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
-    assert (tmp_path / "table.csv").read_text().splitlines()[0] == "x_nm,y"
-    found = np.loadtxt(tmp_path / "table.csv", delimiter=",", skiprows=1)
-    assert found == pytest.approx(np.stack([x, y], axis=1), rel=1e-9, nan_ok=True)
-
-
-def test_columns_of_different_length_leave_the_old_table(tmp_path):
-    (tmp_path / "table.csv").write_text("old")
-    with pytest.raises(ValueError, match="shorter"):
-        write_table(tmp_path / "table.csv", {"x": np.zeros(3), "y": np.zeros(2)})
-    assert (tmp_path / "table.csv").read_text() == "old"
-
-
-def test_a_picture_has_the_format_of_its_name(tmp_path):
-    path = save_picture(tmp_path / "four.png", [lambda axes: axes.set_title("x")] * 4)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="has no ending"):
-        save_picture(tmp_path / "picture", [lambda axes: None])
-    with pytest.raises(ValueError, match="nothing to draw"):
-        save_picture(tmp_path / "empty.png", [])
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (1.64, 0.153, "1.64 ± 0.15"),
-        (-9.93, 10.2, "-10 ± 10"),
-        (0.99322, 0.00161, "0.9932 ± 0.0016"),
-        (1.64e-5, 1.53e-6, "(1.64 ± 0.15)·10$^{-5}$"),
-        (2.5, float("nan"), "2.5"),
-    ],
-)
-def test_a_number_is_written_to_the_second_digit_of_its_error(value, error, text):
-    assert with_error(value, error) == text
+CELL = np.array([[1.6, 0.0, 0.0], [0.2, 1.5, 0.0], [-0.3, 0.1, 1.7]])  # nm
 
 
 @pytest.fixture
@@ -114,59 +30,142 @@ def files(tmp_path):
 
 
 def test_times_come_from_an_xtc_file(files):
-    trajectory = load_trajectory(files / "run.xtc", files / "run.pdb", start_ps=3.0)
-    assert trajectory.time == pytest.approx([3.0, 3.5, 4.0, 4.5])
+    frames = open_trajectory(files / "run.xtc", files / "run.pdb", start_ps=3.0)
+    assert frames.times_ps == pytest.approx([3.0, 3.5, 4.0, 4.5])
+    assert frames.spacing_ps() == pytest.approx(0.5)
 
 
 def test_times_of_a_dcd_file_are_given(files):
-    trajectory = load_trajectory(files / "run.dcd", files / "run.pdb", timestep_ps=0.25, start_ps=1.0)
-    assert trajectory.time == pytest.approx([1.0, 1.25])
-    assert trajectory.unitcell_lengths == pytest.approx(2.0)
-    with pytest.raises(ValueError, match="`run.dcd` holds no times; give .* `timestep_ps`"):
-        load_trajectory(files / "run.dcd", files / "run.pdb")
+    frames = open_trajectory(files / "run.dcd", files / "run.pdb", timestep_ps=0.25, start_ps=1.0)
+    assert frames.times_ps == pytest.approx([1.0, 1.25])
+    assert frames.cells_for("a test") == pytest.approx(np.broadcast_to(2 * np.eye(3), (2, 3, 3)), abs=1e-6)
+
+
+def test_without_times_there_is_structure_but_no_kinetics(files):
+    frames = open_trajectory(files / "run.dcd", files / "run.pdb")
+    assert frames.n_frames == 6
+    with pytest.raises(ValueError, match="have no times; give the time between those of the file, `timestep_ps`"):
+        frames.spacing_ps()
+    with pytest.raises(ValueError, match=r"`run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
+        open_trajectory(files / "run.dcd", files / "run.pdb", start_ps=1.0)
+
+
+@pytest.mark.parametrize("frames_at_once", [1, 2, 4, 100])
+@pytest.mark.parametrize("name", ["run.xtc", "run.dcd"])
+def test_parts_of_a_file_are_the_frames_of_the_whole(files, monkeypatch, name, frames_at_once):
+    import mdtraj
+
+    whole = mdtraj.load(str(files / name), top=str(files / "run.pdb"))[1::2]
+    monkeypatch.setattr(trajectory_file, "BYTES_OF_A_CHUNK", 12 * 3 * frames_at_once)
+    frames = open_trajectory(files / name, files / "run.pdb", timestep_ps=1.0, start_ps=1.0, stride=2)
+    assert max(part.n_frames for part in frames.chunks()) <= frames_at_once
+    for _ in range(2):  # as often as they are asked for
+        assert np.array(list(frames.positions_nm())) == pytest.approx(whole.xyz, abs=0)
+    some = np.array([0, 2])
+    assert np.array(list(frames.positions_nm(some))) == pytest.approx(whole.xyz[:, some], abs=0)
+    assert np.concatenate([part.time for part in frames.chunks()]) == pytest.approx(frames.times_ps)
 
 
 def test_reading_prints_nothing_to_standard_output(files, capfd):
-    load_trajectory(files / "run.dcd", files / "run.pdb", timestep_ps=1.0)
+    list(open_trajectory(files / "run.dcd", files / "run.pdb").chunks())
     ctypes.CDLL(None).fflush(None)
     assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["run.dcd", "run.xtc"])
 def test_another_number_of_atoms_is_refused(files, name):
-    with pytest.raises(ValueError, match=f"`{name}` does not hold the 2 atoms of `other.pdb`"):
-        load_trajectory(files / name, files / "other.pdb", timestep_ps=1.0)
+    with pytest.raises(ValueError, match=f"`{name}` does not hold the 2 atoms of the topology"):
+        open_trajectory(files / name, files / "other.pdb", timestep_ps=1.0)
 
 
-def test_a_start_behind_the_end_is_refused(files):
-    with pytest.raises(ValueError, match="no frame at or after 9.0 ps; its 6 frames end at 4.5 ps"):
-        load_trajectory(files / "run.xtc", files / "run.pdb", start_ps=9.0)
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("run.xtc", {"start_ps": 9.0}, "no frame at or after 9.0 ps; its 6 frames end at 4.5 ps"),
+        ("run.dcd", {"timestep_ps": 0.0}, "`timestep_ps` is 0.0; the time between frames must be positive"),
+        ("run.dcd", {"stride": 0}, "`stride` is 0; it must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_read_so_is_said(files, name, options, words):
+    with pytest.raises(ValueError, match=words):
+        open_trajectory(files / name, files / "run.pdb", **options)
 
 
-def test_a_missing_trajectory_is_named(files):
+def test_missing_files_are_named(files):
     with pytest.raises(FileNotFoundError, match="absent.xtc"):
-        load_trajectory(files / "absent.xtc", files / "run.pdb")
+        open_trajectory(files / "absent.xtc", files / "run.pdb")
+    with pytest.raises(FileNotFoundError, match="absent.pdb"):
+        open_trajectory(files / "run.xtc", files / "absent.pdb")
+    with pytest.raises(ValueError, match="`run.xtc` holds no elements; give a structure file"):
+        open_trajectory(files / "run.xtc")
 
 
-def test_a_time_step_of_zero_is_refused(files):
-    with pytest.raises(ValueError, match="must be positive"):
-        load_trajectory(files / "run.dcd", files / "run.pdb", timestep_ps=0.0)
+def data_set(path, cells, formula="LiS2"):
+    random = np.random.default_rng(3)
+    images = []
+    for cell in cells:
+        image = ase.Atoms(formula, cell=10 * cell, pbc=True)
+        image.set_scaled_positions(random.uniform(size=(len(image), 3)))
+        images.append(image)
+    with lzma.open(path, "wt") as file:
+        ase.io.write(file, images, format="extxyz")
+    return images
+
+
+def test_a_data_set_has_the_distances_that_ase_sees_in_any_cell(tmp_path):
+    turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    turn *= np.linalg.det(turn)
+    images = data_set(tmp_path / "set.xyz.xz", [CELL @ turn, 1.1 * CELL @ turn])
+    frames = open_trajectory(tmp_path / "set.xyz.xz")
+    assert frames.n_frames == 2
+    assert atoms_of(frames.topology, "S").tolist() == [1, 2]
+    for image, positions, cell in zip(images, frames.positions_nm(), frames.cells_for("a test"), strict=True):
+        found = pairs_within(positions, None, cell, 0.6)
+        want = image.get_all_distances(mic=True) / 10
+        # positions of mdtraj are single precision
+        assert found.distance_nm == pytest.approx(want[found.centre, found.neighbour], abs=1e-6)
+        assert len(found.distance_nm) == ((want < 0.6) & (want > 0)).sum()
+
+
+def test_a_data_set_of_different_molecules_is_refused(tmp_path):
+    data_set(tmp_path / "a.xyz.xz", [CELL])
+    images = data_set(tmp_path / "b.xyz.xz", [CELL]) + data_set(tmp_path / "c.xyz.xz", [CELL], "S2Li")
+    ase.io.write(tmp_path / "mixed.extxyz", images)
+    with pytest.raises(ValueError, match=r"frame 1 of `mixed.extxyz` is LiS2, in its order of atoms"):
+        open_trajectory(tmp_path / "mixed.extxyz")
+
+
+def test_pairs_of_two_sets_are_those_of_the_direct_formula():
+    random = np.random.default_rng(0)
+    first, second = random.uniform(size=(30, 3)) @ CELL, random.uniform(size=(20, 3)) @ CELL
+    steps = (second[None] - first[:, None]) @ np.linalg.inv(CELL)
+    vectors = (steps - np.rint(steps)) @ CELL
+    distances = np.linalg.norm(vectors, axis=-1)
+    found = pairs_within(first, second, CELL, 0.7)
+    assert set(zip(found.centre, found.neighbour, strict=True)) == set(zip(*np.nonzero(distances < 0.7), strict=True))
+    assert found.vector_nm == pytest.approx(vectors[found.centre, found.neighbour], abs=1e-12)
+    assert found.distance_nm == pytest.approx(distances[found.centre, found.neighbour], abs=1e-12)
+
+
+def test_atoms_are_chosen_by_element_or_by_selection():
+    topology = atoms("OHH", np.zeros((1, 3, 3))).topology
+    assert atoms_of(topology, "H").tolist() == [1, 2]
+    assert atoms_of(topology, "index 0 2").tolist() == [0, 2]
+    with pytest.raises(ValueError, match="there is no Li in the topology, which has O, H"):
+        atoms_of(topology, "Li")
+    with pytest.raises(ValueError, match="`resname XYZ` has no atoms"):
+        atoms_of(topology, "resname XYZ")
+    with pytest.raises(ValueError, match="neither an element of the topology .* nor a selection"):
+        atoms_of(topology, "name = = O")
 
 
 def test_a_missing_cell_is_named():
     with pytest.raises(ValueError, match="no periodic cell, which a density needs"):
-        cells_nm(atoms("H", np.zeros((2, 1, 3))), "a density")
+        Frames.of(atoms("H", np.zeros((2, 1, 3)))).cells_for("a density")
 
 
-def test_times_that_go_back_or_do_not_fit_are_refused():
-    trajectory = atoms("H", np.zeros((3, 1, 3)))
+def test_times_that_go_back_or_are_uneven_are_refused():
     with pytest.raises(ValueError, match=r"from frame 1 \(2.0 ps\) to frame 2 \(1.0 ps\)"):
-        times_of(trajectory, np.array([0.0, 2.0, 1.0]))
-    with pytest.raises(ValueError, match="has shape .2,., but the trajectory has 3 frames"):
-        times_of(trajectory, np.array([0.0, 2.0]))
-
-
-def test_analysis_imports_neither_torch_nor_matplotlib():
-    code = "import sys, openmm_allegro.analysis.analyze; print({'torch', 'matplotlib'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+        Frames.of(atoms("H", np.zeros((3, 1, 3)), times=[0.0, 2.0, 1.0])).increasing_times_ps()
+    with pytest.raises(ValueError, match="not equally spaced"):
+        Frames.of(atoms("H", np.zeros((3, 1, 3)), times=[0.0, 2.0, 3.0])).spacing_ps()

@@ -20,7 +20,15 @@ LAYERS = [
     {"bridges"},
     {"force"},
     {"export_file", "restart", "simulate_config", "simulate_system", "bench_config", "bench_machine", "bench_water"},
-    {"simulate_stages", "uncertainty_reporter", "selection", "cli_build", "cli_ensemble", "cli_training"},
+    {
+        "simulate_stages",
+        "uncertainty_reporter",
+        "selection",
+        "cli_analysis",
+        "cli_build",
+        "cli_ensemble",
+        "cli_training",
+    },
     {"simulate_reports", "bench_peers"},
     {"simulate"},
     {"bench"},
@@ -30,7 +38,7 @@ SIBLINGS = {("simulate_system", "simulate_config")}
 """Modules of one layer of which the first may import the second."""
 
 
-COMMAND_LINE = ("cli", "cli_build", "cli_ensemble", "cli_options", "cli_training")
+COMMAND_LINE = ("cli", "cli_analysis", "cli_build", "cli_ensemble", "cli_options", "cli_training")
 """What may import training and systems, lazily."""
 
 

@@ -24,3 +24,18 @@ def ar1(random, n, memory):
     for k in range(1, n):
         values[k] = memory * values[k - 1] + kicks[k]
     return values
+
+
+TILTED = np.array([[2.0, 0.0, 0.0], [0.9, 1.9, 0.0], [-0.8, 0.7, 2.1]])  # nm
+
+
+def random_walk(n_frames, n_atoms, step_nm, seed=0):
+    """Steps of the same variance along each axis, D = step² / (2 dt); (frames, atoms, 3)."""
+    steps = np.random.default_rng(seed).normal(scale=step_nm, size=(n_frames, n_atoms, 3))
+    return np.cumsum(steps, axis=0)
+
+
+def wrapped(xyz, cells):
+    """Positions inside the cell. cells: (3, 3) or (frames, 3, 3)."""
+    fractional = xyz @ np.linalg.inv(cells)
+    return (fractional - np.floor(fractional)) @ cells

@@ -63,7 +63,10 @@ def compare(hot: SimulateResult, free: SimulateResult, data: Path) -> Comparison
     reference = load_trajectory(data / "reference.xtc", data / "reference.pdb")
     return Comparison(
         rdf=[
-            (radial_distribution(model, pair, R_MAX_NM), radial_distribution(reference, pair, R_MAX_NM))
+            (
+                radial_distribution(model, pair, r_max_nm=R_MAX_NM),
+                radial_distribution(reference, pair, r_max_nm=R_MAX_NM),
+            )
             for pair in PAIRS
         ],
         msd=(mean_squared_displacement(model, "O"), mean_squared_displacement(reference, "O")),

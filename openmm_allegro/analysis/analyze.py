@@ -1,172 +1,146 @@
-"""All analyses of one trajectory: CSV files, one picture and the figures of merit."""
+"""Analyses of trajectory files, of one system or beside a reference: tables, one picture and the figures of merit."""
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import combinations_with_replacement
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import mdtraj
-
-from openmm_allegro.analysis.density import mass_density
+from openmm_allegro.analysis.catalogue import Request, parse_request, run
+from openmm_allegro.analysis.compare import compare, write_comparisons
 from openmm_allegro.analysis.energy import energy_drift
-from openmm_allegro.analysis.frames import cells_nm, element_symbols, load_trajectory
-from openmm_allegro.analysis.msd import mean_squared_displacement
+from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
-from openmm_allegro.analysis.rdf import (
-    RadialDistribution,
-    longest_distance_nm,
-    mean_absolute_difference,
-    radial_distribution,
-)
+from openmm_allegro.analysis.result import Result
+from openmm_allegro.analysis.runs import runs_together
+from openmm_allegro.analysis.trajectory_file import open_trajectory
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-Panel = Callable[["Axes"], None]
-Figures = dict[str, dict[str, float | None]]
-ANALYSES = ("rdf", "msd", "density")
+DEFAULT = ("rdf", "msd", "density")
+Figures = dict[str, object]
 
 
-def analyze_trajectory(
-    trajectory_path: str | Path,
-    topology_path: str | Path,
+def analyze_trajectories(
+    runs: Sequence[str | Path],
+    topology: str | Path | None,
     *,
-    what: Sequence[str] = ANALYSES,
+    what: Sequence[str] = DEFAULT,
     log: str | Path | None = None,
-    reference: str | Path | None = None,
     output_dir: str | Path,
     start_ps: float = 0.0,
     timestep_ps: float | None = None,
-    r_max_nm: float | None = None,
-    fit_window_ps: tuple[float, float] | None = None,
-) -> dict[str, object]:
-    """Run the named analyses for every element or pair of elements and write CSV files and `analysis.png`.
+    stride: int = 1,
+    progress: bool = False,
+) -> Figures:
+    """Run the named analyses and write a CSV file for each result, and `analysis.png`.
 
-    `log` is a StateDataReporter log, for the drift of the total energy. `reference` is a trajectory of the same
-    topology, all of which is compared: its RDFs are drawn beside and the mean absolute difference is given. Returns
-    figures ready for JSON, units in their names, None where a number cannot be had.
+    runs: trajectories of one system; with several, means and errors are over the runs. what: requests as
+    `catalogue.parse_request` reads them. `log` is a StateDataReporter log, for the drift of the total energy. Returns
+    figures ready for JSON, by analysis and result, units in their names, errors beside them, None where a number cannot
+    be had.
     """
-    for name in what:
-        if name not in ANALYSES:
-            raise ValueError(f"there is no analysis `{name}`; choose from {', '.join(ANALYSES)}")
-    if not what and log is None:
-        raise ValueError(f"nothing was asked for; choose from {', '.join(ANALYSES)} or give a `log`")
-    if reference is not None and "rdf" not in what:
-        raise ValueError("a reference is compared through its radial distributions; add `rdf` to the analyses")
-    trajectory = load_trajectory(trajectory_path, topology_path, timestep_ps=timestep_ps, start_ps=start_ps)
-    reference_trajectory = load_trajectory(reference, topology_path, needs_times=False) if reference else None
+    requests = [parse_request(text) for text in what]
+    if not requests and log is None:
+        raise ValueError("nothing was asked for; name an analysis or give a `log`")
+    opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
+    by_analysis = _of_runs(requests, opened)
+    if log is not None:
+        by_analysis["energy"] = [energy_drift(log, opened[0].n_atoms, start_ps=start_ps)]
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    symbols = element_symbols(trajectory.topology).tolist()
-    elements = [symbol for symbol in dict.fromkeys(symbols) if symbol != "VS"]  # in the topology's order
-
-    figures: dict[str, object] = {
-        "n_atoms": trajectory.n_atoms,
-        "n_frames": trajectory.n_frames,
-        "start_ps": float(trajectory.time[0]),
-        "end_ps": float(trajectory.time[-1]),
-    }
-    panels: list[Panel] = []
-    files: list[Path] = []
-    if "rdf" in what:
-        figures["rdf"] = _rdf(trajectory, reference_trajectory, elements, r_max_nm, output, panels, files)
-    if "msd" in what:
-        figures["msd"] = _msd(trajectory, elements, fit_window_ps, output, panels, files)
-    if "density" in what:
-        density = mass_density(trajectory)
-        files.append(density.write_csv(output / "density.csv"))
-        panels.append(density.draw)
-        figures["density"] = _finite(
-            mean_g_per_cm3=density.average.mean,
-            error_g_per_cm3=density.average.error,
-        ) | {"error_converged": density.average.converged}
-    if log is not None:
-        drift = energy_drift(log, trajectory.n_atoms, start_ps=start_ps)
-        files.append(drift.write_csv(output / "energy.csv"))
-        panels.append(drift.draw)
-        figures["energy"] = _finite(
-            drift_mev_per_atom_per_ns=drift.drift_mev_per_atom_per_ns,
-            drift_error_mev_per_atom_per_ns=drift.drift_error_mev_per_atom_per_ns,
-            drift_over_run_mev_per_atom=drift.drift_over_run_mev_per_atom,
-            fluctuation_mev_per_atom=drift.fluctuation_mev_per_atom,
-        )
-    files.append(save_picture(output / "analysis.png", panels))
-    figures["files"] = [str(path) for path in files]
-    return figures
-
-
-def _rdf(
-    trajectory: mdtraj.Trajectory,
-    reference: mdtraj.Trajectory | None,
-    elements: list[str],
-    r_max_nm: float | None,
-    output: Path,
-    panels: list[Panel],
-    files: list[Path],
-) -> Figures:
-    """Every pair of elements; with a reference both on the bins that fit both cells."""
-    if r_max_nm is None:
-        both = [trajectory] if reference is None else [trajectory, reference]
-        r_max_nm = min(longest_distance_nm(cells_nm(each, "a radial distribution function")) for each in both)
-    symbols = element_symbols(trajectory.topology).tolist()
-    figures: Figures = {}
-    for pair in combinations_with_replacement(elements, 2):
-        if pair[0] == pair[1] and symbols.count(pair[0]) < 2:
-            continue
-        name = "-".join(pair)
-        found = radial_distribution(trajectory, pair, r_max_nm, n_blocks=min(5, trajectory.n_frames))
-        files.append(found.write_csv(output / f"rdf_{name}.csv"))
-        figures[name] = _finite(highest_peak_nm=found.highest_peak_nm(), highest_peak_g=float(found.g.max()))
-        other = None
-        if reference is not None:
-            other = radial_distribution(reference, pair, r_max_nm, n_blocks=min(5, reference.n_frames))
-            files.append(other.write_csv(output / f"rdf_{name}_reference.csv"))
-            figures[name] |= _finite(mean_absolute_difference=mean_absolute_difference(found, other))
-        panels.append(_rdf_panel(found, other))
-    return figures
-
-
-def _rdf_panel(found: RadialDistribution, reference: RadialDistribution | None) -> Panel:
-    def draw(axes: "Axes") -> None:
-        if reference is None:
-            found.draw(axes)
-        else:
-            found.draw(axes, "trajectory")
-            axes.plot(reference.r_nm, reference.g, "k--", linewidth=0.9, label="reference")
-            axes.legend(frameon=False)
-
-    return draw
-
-
-def _msd(
-    trajectory: mdtraj.Trajectory,
-    elements: list[str],
-    fit_window_ps: tuple[float, float] | None,
-    output: Path,
-    panels: list[Panel],
-    files: list[Path],
-) -> Figures:
-    """Every element, drawn on one panel."""
-    results = [mean_squared_displacement(trajectory, element, fit_window_ps=fit_window_ps) for element in elements]
-
-    def draw(axes: "Axes") -> None:
-        for result in results:
-            result.draw(axes)
-
-    panels.append(draw)
-    files.extend(result.write_csv(output / f"msd_{result.element}.csv") for result in results)
+    results = [result for group in by_analysis.values() for result in group]
+    files = [result.write_csv(output / f"{result.name}.csv") for result in results]
+    files.append(save_picture(output / "analysis.png", [result.draw for result in results]))
     return {
-        result.element: _finite(
-            diffusion_cm2_per_s=result.diffusion_cm2_per_s,
-            diffusion_error_cm2_per_s=result.diffusion_error_cm2_per_s,
-            fit_start_ps=result.fit_window_ps[0],
-            fit_end_ps=result.fit_window_ps[1],
-        )
-        for result in results
+        **_described(opened),
+        **{name: {result.name: plain_figures(result) for result in group} for name, group in by_analysis.items()},
+        "files": [str(path) for path in files],
     }
 
 
-def _finite(**numbers: float) -> dict[str, float | None]:
+def compare_trajectories(
+    reference: str | Path,
+    runs: Sequence[str | Path],
+    topology: str | Path | None,
+    *,
+    reference_topology: str | Path | None = None,
+    what: Sequence[str] = ("rdf",),
+    output_dir: str | Path,
+    start_ps: float = 0.0,
+    timestep_ps: float | None = None,
+    reference_start_ps: float = 0.0,
+    reference_timestep_ps: float | None = None,
+    stride: int = 1,
+    progress: bool = False,
+) -> Figures:
+    """Run the named analyses of a reference and of runs, and write how much they differ: CSV, `comparison.png`.
+
+    The reference may be a data set of ab initio frames (extended XYZ), which needs no topology. Other arguments and
+    what is returned are as in `analyze_trajectories`, with the differences and their errors beside both values.
+    """
+    requests = [parse_request(text) for text in what]
+    if not requests:
+        raise ValueError("nothing was asked for; name an analysis")
+    opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
+    theirs = _opened(
+        [reference], reference_topology or topology, reference_timestep_ps, reference_start_ps, 1, progress
+    )
+    ours, wanted = _of_runs(requests, opened), _of_runs(requests, theirs)
+    compared = {name: compare(wanted[name], ours[name]) for name in wanted}
+    output = Path(output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    comparisons = [each for group in compared.values() for each in group]
+    files = [each.write_csv(output / f"{each.name}.csv") for each in comparisons if each.curve is not None]
+    files.append(write_comparisons(comparisons, output / "figures.csv"))
+    files.append(save_picture(output / "comparison.png", [each.draw for each in comparisons]))
+    return {
+        **_described(opened),
+        "n_reference_frames": theirs[0].n_frames,
+        **{name: {each.name: _finite(each.summary()) for each in group} for name, group in compared.items()},
+        "files": [str(path) for path in files],
+    }
+
+
+def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Result]]:
+    """What each analysis gives, by its name."""
+    found: dict[str, list[Result]] = {}
+    for request in requests:
+        found.setdefault(request.name, []).extend(run(request, frames))
+    return found
+
+
+def plain_figures(result: Result) -> dict[str, float | None]:
+    """Figures of a result for JSON, each with its error under `NAME_error`; None for what is not finite."""
+    plain: dict[str, float] = {}
+    for name, measured in result.figures().items():
+        plain[name], plain[f"{name}_error"] = measured
+    return _finite(plain)
+
+
+def _opened(
+    paths: Sequence[str | Path],
+    topology: str | Path | None,
+    timestep_ps: float | None,
+    start_ps: float,
+    stride: int,
+    progress: bool,
+) -> list[Frames]:
+    options = {"timestep_ps": timestep_ps, "start_ps": start_ps}
+    return [open_trajectory(path, topology, stride=stride, progress=progress, **options) for path in paths]
+
+
+def _of_runs(requests: Sequence[Request], runs: Sequence[Frames]) -> dict[str, list[Result]]:
+    of_each = [results_of(requests, frames) for frames in runs]
+    return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
+
+
+def _described(runs: Sequence[Frames]) -> Figures:
+    first, last = runs[0].times_ps[0], runs[0].times_ps[-1]
+    return {
+        "n_atoms": runs[0].n_atoms,
+        "n_runs": len(runs),
+        "n_frames": sum(frames.n_frames for frames in runs),
+        **_finite({"start_ps": first, "end_ps": last}),
+    }
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
     """None in place of nan and infinity, which JSON does not have."""
     return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}

@@ -4,9 +4,11 @@ Symbols used in this file
     n  values of the series     b  values in a block     m  blocks
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,19 @@ def standard_errors(independent: np.ndarray) -> np.ndarray:
     return independent.std(axis=0, ddof=1) / np.sqrt(m)
 
 
+def jackknife_errors(function: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> np.ndarray:
+    """Standard error of a function of a mean, such as a quotient, by leaving out one block after the other.
+
+    blocks: independent values, (m, ...), whose mean over the first axis is what the function takes; R. G. Miller,
+    Biometrika 61, 1 (1974). nan for one block.
+    """
+    m = len(blocks)
+    if m < 2:
+        return np.full(np.shape(function(blocks[0])), np.nan)
+    without = np.stack([function((blocks.sum(axis=0) - block) / (m - 1)) for block in blocks])
+    return np.sqrt((m - 1) * without.var(axis=0))
+
+
 def block_slices(n: int, n_blocks: int) -> list[slice]:
     """Cut n values into equally long blocks; the remainder is left out at the start, where a run is least settled."""
     if n_blocks < 1:
@@ -72,3 +87,22 @@ def block_slices(n: int, n_blocks: int) -> list[slice]:
     length = n // n_blocks
     start = n - length * n_blocks
     return [slice(start + k * length, start + (k + 1) * length) for k in range(n_blocks)]
+
+
+def jackknife(
+    estimate: Callable[[NDArray[np.int64]], NDArray[np.float64] | float], n: int, n_blocks: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimates from all n frames and their standard errors, from leaving out one of `n_blocks` blocks at a time.
+
+    For what is no average, such as a variance: estimate takes the frames to use and returns a number or (k,). Right
+    where a block is longer than the memory of the series (B. Efron, The Jackknife, the Bootstrap and Other Resampling
+    Plans, SIAM 1982, eq. 3.13). The error is nan for fewer than two blocks or three frames.
+    """
+    frames = np.arange(n)
+    value = np.asarray(estimate(frames), dtype=np.float64)
+    m = min(n_blocks, n)
+    if m < 2 or n < 3:
+        return value, np.full(value.shape, np.nan)
+    left_out = [np.concatenate([frames[: part.start], frames[part.stop :]]) for part in block_slices(n, m)]
+    others = np.stack([np.asarray(estimate(kept), dtype=np.float64) for kept in left_out])
+    return value, np.sqrt((m - 1) / m * ((others - others.mean(axis=0)) ** 2).sum(axis=0))

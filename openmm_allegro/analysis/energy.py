@@ -10,6 +10,7 @@ import numpy as np
 from openmm_allegro import units
 from openmm_allegro.analysis.blocks import block_slices
 from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -36,17 +37,32 @@ class EnergyDrift:
     fluctuation_mev_per_atom: float
     """Root mean square of the energy about the line."""
 
+    @property
+    def name(self) -> str:
+        return "energy"
+
     def write_csv(self, path: str | Path) -> Path:
         return write_table(path, {"time_ps": self.time_ps, "energy_mev_per_atom": self.energy_mev_per_atom})
 
-    def draw(self, axes: "Axes") -> None:
-        axes.plot(self.time_ps, self.energy_mev_per_atom, linewidth=0.8)
+    def draw(self, axes: "Axes", label: str | None = None) -> None:
+        axes.plot(self.time_ps, self.energy_mev_per_atom, linewidth=0.8, label=label)
         line = self.drift_mev_per_atom_per_ns / 1000 * (self.time_ps - self.time_ps.mean())
         drift = with_error(self.drift_mev_per_atom_per_ns, self.drift_error_mev_per_atom_per_ns)
         axes.plot(self.time_ps, line, "k--", linewidth=0.8, label=f"drift {drift} meV/atom/ns")
         axes.set_xlabel("time / ps")
         axes.set_ylabel("total energy − mean / (meV/atom)")
         axes.legend(frameon=False, fontsize="small")
+
+    def figures(self) -> dict[str, Measured]:
+        drift = Measured(self.drift_mev_per_atom_per_ns, self.drift_error_mev_per_atom_per_ns)
+        return {
+            "drift_mev_per_atom_per_ns": drift,
+            "drift_over_run_mev_per_atom": Measured(self.drift_over_run_mev_per_atom),
+            "fluctuation_mev_per_atom": Measured(self.fluctuation_mev_per_atom),
+        }
+
+    def curve(self) -> Curve | None:
+        return None
 
 
 def energy_drift(log_path: str | Path, n_atoms: int, *, start_ps: float = 0.0, n_blocks: int = 10) -> EnergyDrift:

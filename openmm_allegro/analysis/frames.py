@@ -1,115 +1,105 @@
-"""Trajectory files to frames, and the checks and selections that every analysis shares."""
+"""Frames of a trajectory as every analysis takes them: in memory, or read from a file chunk by chunk.
 
-import ctypes
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+Symbols used in this file
+    f  frames     n  atoms
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Self
 
 import mdtraj
 import numpy as np
+from numpy.typing import NDArray
+
+from openmm_allegro.analysis.blocks import block_slices
+
+Array = NDArray[np.float64]
+Chunks = Callable[[NDArray[np.int64] | None], Iterator[mdtraj.Trajectory]]
+"""Yields all frames in order, each time it is called; with indices only those atoms."""
 
 
-def load_trajectory(
-    trajectory_path: str | Path,
-    topology_path: str | Path,
-    *,
-    timestep_ps: float | None = None,
-    start_ps: float = 0.0,
-    needs_times: bool = True,
-) -> mdtraj.Trajectory:
-    """Read a .dcd, .xtc or other trajectory that mdtraj knows, from `start_ps` on.
+class Frames:
+    """Frames of one trajectory, as often as they are asked for; those of a file are never in memory together."""
 
-    `timestep_ps` is the time between frames, the first at zero; without it the file's own times are used, which a .dcd
-    file does not have.
-    """
-    trajectory_path, topology_path = Path(trajectory_path), Path(topology_path)
-    for path in (trajectory_path, topology_path):
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file `{path}`")
-    if timestep_ps is None and needs_times and trajectory_path.suffix.lower() == ".dcd":
-        raise ValueError(f"`{trajectory_path.name}` holds no times; give the time between its frames, `timestep_ps`")
-    if timestep_ps is not None and timestep_ps <= 0:
-        raise ValueError(f"`timestep_ps` is {timestep_ps}; the time between frames must be positive")
-    topology = mdtraj.load_topology(str(topology_path))
-    try:
-        with _stdout_to_stderr():
-            trajectory = mdtraj.load(str(trajectory_path), top=topology)
-    except ValueError as error:
-        if "same atoms" not in str(error):
-            raise
-        raise ValueError(
-            f"`{trajectory_path.name}` does not hold the {topology.n_atoms} atoms of `{topology_path.name}`; "
-            f"give the topology that it was written with"
-        ) from error
-    if timestep_ps is not None:
-        trajectory.time = timestep_ps * np.arange(trajectory.n_frames)
-    kept = np.flatnonzero(trajectory.time >= start_ps) if needs_times else np.arange(trajectory.n_frames)
-    if len(kept) == 0:
-        raise ValueError(
-            f"`{trajectory_path.name}` has no frame at or after {start_ps} ps; its {trajectory.n_frames} frames end "
-            f"at {trajectory.time[-1] if trajectory.n_frames else 0.0} ps"
-        )
-    return trajectory if len(kept) == trajectory.n_frames else trajectory[kept]
+    def __init__(self, topology: mdtraj.Topology, times_ps: Array, cells_nm: Array | None, chunks: Chunks) -> None:
+        """times_ps: (f,), nan where they are not known. cells_nm: rows, (f, 3, 3), or None without a periodic cell."""
+        self.topology = topology
+        self.times_ps = times_ps
+        self.cells_nm = cells_nm
+        self._chunks = chunks
 
+    @classmethod
+    def of(cls, source: "Frames | mdtraj.Trajectory") -> Self:
+        """Take a trajectory in memory, with its own times, for frames; frames stay what they are."""
+        if isinstance(source, cls):
+            return source
+        assert isinstance(source, mdtraj.Trajectory)
+        cells = source.unitcell_vectors
 
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what mdtraj's DCD reader prints from C away from standard output, where a program may expect JSON."""
-    sys.stdout.flush()
-    libc, stdout = ctypes.CDLL(None), os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        libc.fflush(None)
-        os.dup2(stdout, 1)
-        os.close(stdout)
+        def chunks(atoms: NDArray[np.int64] | None) -> Iterator[mdtraj.Trajectory]:
+            yield source if atoms is None else source.atom_slice(atoms)
 
+        cells_nm = None if cells is None else cells.astype(np.float64)
+        return cls(source.topology, np.asarray(source.time, dtype=np.float64), cells_nm, chunks)
 
-def element_symbols(topology: mdtraj.Topology) -> np.ndarray:
-    """Chemical symbol of every atom, (n,); "VS" for a site without mass."""
-    for atom in topology.atoms:
-        if atom.element is None:
-            raise ValueError(f"atom {atom.index} ({atom.name}) of the topology has no element; fill the element column")
-    return np.array([atom.element.symbol for atom in topology.atoms])
+    @property
+    def n_frames(self) -> int:
+        return len(self.times_ps)
 
+    @property
+    def n_atoms(self) -> int:
+        return self.topology.n_atoms
 
-def element_masses(topology: mdtraj.Topology) -> np.ndarray:
-    """Mass of every atom in g/mol, (n,)."""
-    element_symbols(topology)
-    return np.array([atom.element.mass for atom in topology.atoms], dtype=np.float64)
+    def chunks(self, atoms: NDArray[np.int64] | None = None) -> Iterator[mdtraj.Trajectory]:
+        """Parts that fit in memory, for functions of mdtraj; of all atoms or of some, in their order."""
+        return self._chunks(atoms)
 
+    def positions_nm(self, atoms: NDArray[np.int64] | None = None) -> Iterator[Array]:
+        """Positions of one frame after the other, (n, 3) float64, as they are in the file."""
+        for chunk in self.chunks(atoms):
+            for positions in chunk.xyz:
+                yield positions.astype(np.float64)
 
-def atoms_of(topology: mdtraj.Topology, element: str) -> np.ndarray:
-    """Indices of the atoms of one element, (k,)."""
-    symbols = element_symbols(topology)
-    found = np.flatnonzero(symbols == element)
-    if len(found) == 0:
-        present = ", ".join(sorted(set(symbols.tolist())))
-        raise ValueError(f"there is no {element} in the topology, which has {present}; choose one of these")
-    return found
+    def in_blocks(
+        self, n_blocks: int, atoms: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[int, Array, Array | None]]:
+        """Block, positions (n, 3) and cell (3, 3), None without one, of every frame that is in a block."""
+        first = block_slices(self.n_frames, n_blocks)[0]
+        length = first.stop - first.start
+        cells = [None] * self.n_frames if self.cells_nm is None else self.cells_nm
+        for frame, (positions, cell) in enumerate(zip(self.positions_nm(atoms), cells, strict=True)):
+            if frame >= first.start:
+                yield (frame - first.start) // length, positions, cell
 
+    def cells_for(self, purpose: str) -> Array:
+        """Lattice vectors of every frame as rows, (f, 3, 3) in nm; refused where a frame has none."""
+        if self.cells_nm is None or not np.all(np.linalg.det(self.cells_nm) > 0):
+            raise ValueError(
+                f"the trajectory has no periodic cell, which {purpose} needs; write it with its box vectors"
+            )
+        return self.cells_nm
 
-def cells_nm(trajectory: mdtraj.Trajectory, purpose: str) -> np.ndarray:
-    """Lattice vectors of every frame as rows, (frames, 3, 3) in nm, float64."""
-    vectors = trajectory.unitcell_vectors
-    if vectors is None or not np.all(np.linalg.det(vectors) > 0):
-        raise ValueError(f"the trajectory has no periodic cell, which {purpose} needs; write it with its box vectors")
-    return vectors.astype(np.float64)
+    def increasing_times_ps(self) -> Array:
+        """Times of the frames, (f,), refused where they do not increase."""
+        times = self.times_ps
+        if np.isnan(times).any():
+            raise ValueError("the frames have no times; give the time between those of the file, `timestep_ps`")
+        late = np.flatnonzero(np.diff(times) <= 0)
+        if len(late):
+            k = int(late[0])
+            raise ValueError(
+                f"time does not increase from frame {k} ({times[k]} ps) to frame {k + 1} ({times[k + 1]} ps); "
+                f"give the right times (`trajectory.time`, or `timestep_ps` when reading a file)"
+            )
+        return times
 
-
-def times_of(trajectory: mdtraj.Trajectory, times_ps: np.ndarray | None = None) -> np.ndarray:
-    """The given times or else the trajectory's own, (frames,) in ps, checked to increase."""
-    times = np.asarray(trajectory.time if times_ps is None else times_ps, dtype=np.float64)
-    if times.shape != (trajectory.n_frames,):
-        raise ValueError(f"`times_ps` has shape {times.shape}, but the trajectory has {trajectory.n_frames} frames")
-    late = np.flatnonzero(np.diff(times) <= 0)
-    if len(late):
-        k = int(late[0])
-        raise ValueError(
-            f"time does not increase from frame {k} ({times[k]} ps) to frame {k + 1} ({times[k + 1]} ps); "
-            f"give the right times (`times_ps`, or `timestep_ps` when loading)"
-        )
-    return times
+    def spacing_ps(self) -> float:
+        """Time between two frames, refused where it is not the same for all."""
+        times = self.increasing_times_ps()
+        if len(times) < 2:
+            raise ValueError("the trajectory has one frame; kinetics need two or more")
+        spacing = (times[-1] - times[0]) / (len(times) - 1)
+        last_digit = 2 * float(np.spacing(np.float32(np.abs(times).max())))  # XTC files keep times in single precision
+        if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit):
+            raise ValueError("the frames are not equally spaced in time; use a part of the trajectory where they are")
+        return float(spacing)

@@ -1,148 +1,186 @@
-"""Mean-squared displacement and the diffusion coefficient.
+"""Mean-squared displacement and the self-diffusion coefficient.
 
 Symbols used in this file
-    f  frames     k  atoms of the element     x  Cartesian axis     t  lags
+    t  lags     axes are x, y, z
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mdtraj
 import numpy as np
+from numpy.typing import NDArray
 
-from openmm_allegro.analysis.blocks import block_slices, standard_error, standard_errors
-from openmm_allegro.analysis.frames import atoms_of, times_of
+from openmm_allegro.analysis.blocks import standard_errors
+from openmm_allegro.analysis.diffusive import LineFit, StraightLine, Walkers, diffusive_window
+from openmm_allegro.analysis.displacements import lag_blocks, squared_displacements
+from openmm_allegro.analysis.finite_size import box_correction_cm2_per_s
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
-from openmm_allegro.analysis.unwrap import remove_drift, unwrapped_positions_nm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Array = NDArray[np.float64]
 NM2_PER_PS_TO_CM2_PER_S = 1e-14 / 1e-12
 
 
 @dataclass(frozen=True)
 class MeanSquaredDisplacement:
-    """Mean-squared displacement of one element and the diffusion coefficient from its slope."""
+    """Mean-squared displacement of one species and the diffusion coefficient from its slope."""
 
     element: str
-    lag_ps: np.ndarray
+    """Element or selection."""
+    lag_ps: Array
     """Times between two frames, up to half the length of a block, (t,)."""
-    msd_nm2: np.ndarray
-    """Mean over atoms and over all pairs of frames, (t,)."""
-    msd_error_nm2: np.ndarray
-    """Standard error from independent blocks, (t,)."""
-    diffusion_cm2_per_s: float
-    """Slope of a straight line through the fit window, divided by six; not corrected for the size of the box."""
-    diffusion_error_cm2_per_s: float
-    """Standard error from the slopes of independent blocks; cautious, about 1.4 times the true one of a random walk."""
+    msd_nm2: Array
+    """Mean over paths and over all pairs of frames, (t,)."""
+    msd_error_nm2: Array
+    """Standard error from blocks of frames, (t,)."""
+    msd_xyz_nm2: Array
+    """Along each axis, (t, 3)."""
+    msd_xyz_error_nm2: Array
+    """(t, 3)"""
+    line: StraightLine
+    """Through `msd_nm2` in the fit window."""
+    diffusion_xyz_cm2_per_s: tuple[Measured, Measured, Measured]
+    """Along x, y and z."""
     fit_window_ps: tuple[float, float]
-    """First and last lag of the straight line."""
-    n_blocks: int
+    """First and last lag of the line."""
+    log_slope: Measured
+    """d log MSD / d log t at the start of the window, over a factor of two in time; 1 for diffusion."""
+    diffusive: bool
+    """Whether it is 1 within a tenth or three standard errors; if not, the motion is slower than the trajectory."""
+    box_correction_cm2_per_s: float | None
+    """To be added for an infinite box; None where no viscosity was given."""
+
+    @property
+    def name(self) -> str:
+        return f"msd_{self.element.replace(' ', '_')}"
+
+    @property
+    def diffusion_cm2_per_s(self) -> float:
+        return self.line.slope.value / 6 * NM2_PER_PS_TO_CM2_PER_S
+
+    @property
+    def diffusion_error_cm2_per_s(self) -> float:
+        return self.line.slope.error / 6 * NM2_PER_PS_TO_CM2_PER_S
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"lag_ps": self.lag_ps, "msd_nm2": self.msd_nm2, "msd_error_nm2": self.msd_error_nm2}
+        for axis, letter in enumerate("xyz"):
+            columns[f"msd_{letter}_nm2"] = self.msd_xyz_nm2[:, axis]
+            columns[f"msd_{letter}_error_nm2"] = self.msd_xyz_error_nm2[:, axis]
         return write_table(path, columns)
 
-    def draw(self, axes: "Axes") -> None:
+    def draw(self, axes: "Axes", label: str | None = None) -> None:
+        """On logarithmic axes, where diffusion has slope 1; the fit window is drawn over in black."""
         diffusion = with_error(self.diffusion_cm2_per_s, self.diffusion_error_cm2_per_s)
-        label = f"{self.element}: D = {diffusion} cm²/s"
-        (line,) = axes.plot(self.lag_ps, self.msd_nm2, linewidth=1.2, label=label)
-        low, high = self.msd_nm2 - self.msd_error_nm2, self.msd_nm2 + self.msd_error_nm2
-        axes.fill_between(self.lag_ps, low, high, color=line.get_color(), alpha=0.3, linewidth=0)
-        inside = _window(self.lag_ps, self.fit_window_ps)
-        slope, start = np.polyfit(self.lag_ps[inside], self.msd_nm2[inside], 1)
-        axes.plot(self.lag_ps[inside], start + slope * self.lag_ps[inside], "k--", linewidth=0.8)
-        axes.set_xlabel("time between frames / ps")
+        doubt = "" if self.diffusive else ", not diffusive"
+        text = f"{self.element if label is None else label}: D = {diffusion} cm²/s{doubt}"
+        t, y = self.lag_ps[1:], self.msd_nm2[1:]
+        (line,) = axes.plot(t, y, linewidth=1.2, label=text)
+        low = np.maximum(y - self.msd_error_nm2[1:], 0.1 * y)
+        axes.fill_between(t, low, y + self.msd_error_nm2[1:], color=line.get_color(), alpha=0.3, linewidth=0)
+        if label is None:
+            for axis, dashes in enumerate(((4, 2), (1, 1), (4, 1, 1, 1))):
+                words = "x, y, z" if axis == 0 and "x, y, z" not in axes.get_legend_handles_labels()[1] else None
+                along = self.msd_xyz_nm2[1:, axis]
+                axes.plot(t, along, color=line.get_color(), linewidth=0.6, dashes=dashes, label=words)
+        inside = np.geomspace(*self.fit_window_ps, 50)
+        style = "-" if self.diffusive else ":"
+        fit = self.line.intercept + self.line.slope.value * inside
+        words = None if "line of D" in axes.get_legend_handles_labels()[1] else "line of D"
+        axes.plot(inside[fit > 0], fit[fit > 0], f"k{style}", linewidth=1.0, label=words)
+        axes.set(xscale="log", yscale="log", xlabel="time between frames / ps")
         axes.set_ylabel("mean-squared displacement / nm²")
-        axes.set_xlim(0.0, float(self.lag_ps[-1]))
-        axes.set_ylim(bottom=0.0)
         axes.legend(frameon=False, fontsize="small")
+
+    def figures(self) -> dict[str, Measured]:
+        low, high = (bound / 6 * NM2_PER_PS_TO_CM2_PER_S for bound in self.line.interval())
+        diffusion = Measured(self.diffusion_cm2_per_s, self.diffusion_error_cm2_per_s)
+        found = {
+            "diffusion_cm2_per_s": diffusion,
+            "diffusion_low_cm2_per_s": Measured(low),
+            "diffusion_high_cm2_per_s": Measured(high),
+        }
+        for letter, along in zip("xyz", self.diffusion_xyz_cm2_per_s, strict=True):
+            found[f"diffusion_{letter}_cm2_per_s"] = along
+        if self.box_correction_cm2_per_s is not None:
+            corrected = diffusion.value + self.box_correction_cm2_per_s
+            found["diffusion_infinite_box_cm2_per_s"] = Measured(corrected, diffusion.error)
+        found["log_slope"] = self.log_slope
+        found["fit_start_ps"], found["fit_end_ps"] = map(Measured, self.fit_window_ps)
+        return found
+
+    def curve(self) -> Curve:
+        return Curve(
+            self.lag_ps,
+            self.msd_nm2,
+            self.msd_error_nm2,
+            "time between frames / ps",
+            f"mean-squared displacement of {self.element} / nm²",
+        )
 
 
 def mean_squared_displacement(
-    trajectory: mdtraj.Trajectory,
+    frames: Frames | mdtraj.Trajectory,
     element: str,
-    times_ps: np.ndarray | None = None,
     *,
     fit_window_ps: tuple[float, float] | None = None,
-    n_blocks: int = 4,
-    drift_removed: bool = True,
+    n_blocks: int = 5,
+    centres: str = "atoms",
+    relative_to: str = "all",
+    temperature_k: float | None = None,
+    viscosity_mpa_s: float | None = None,
 ) -> MeanSquaredDisplacement:
-    """Mean-squared displacement of the atoms of one element, from frames equally spaced in time.
+    """Mean-squared displacement and self-diffusion of an element or selection, in all and along x, y and z.
 
-    Lags reach half the length of one of the `n_blocks` blocks, so that every value has a fair error. The straight line
-    goes through `fit_window_ps`, by default from a fifth of the longest lag to all of it. `drift_removed` takes
-    positions relative to the centre of mass of all atoms.
+    Einstein's D is a sixth of the slope. The line begins where the displacement has become diffusive
+    (`diffusive.diffusive_window`) unless `fit_window_ps` is given, and is weighted (`diffusive.LineFit`). Errors are
+    from `n_blocks` blocks of frames; lags reach half a block. centres: `atoms`, or centres of mass of the selected
+    atoms of `residues` or bonded `molecules`. relative_to: atoms whose centre of mass is at rest; `none` for no such.
+    With a temperature and a viscosity D is corrected for the size of the cubic box (`finite_size`).
     """
-    if n_blocks < 2:
-        raise ValueError(f"`n_blocks` is {n_blocks}; the error of a diffusion coefficient needs 2 or more")
-    atoms = atoms_of(trajectory.topology, element)
-    times = times_of(trajectory, times_ps)
-    slices = block_slices(len(times), n_blocks)
-    length = slices[0].stop - slices[0].start
-    if length < 6:
-        raise ValueError(
-            f"{len(times)} frames in {n_blocks} blocks leave {length} a block, but a slope needs at least 6; "
-            f"use more frames or a smaller `n_blocks`"
+    frames = Frames.of(frames)
+    correction = None
+    if viscosity_mpa_s is not None:
+        if temperature_k is None:
+            raise ValueError("`viscosity_mpa_s` is given without `temperature_k`; the correction needs both")
+        cells = frames.cells_for("the correction for the size of the box")
+        correction = box_correction_cm2_per_s(cells, temperature_k, viscosity_mpa_s)
+    slices, n_lags = lag_blocks(frames.n_frames, n_blocks)
+    (paths,) = collect_paths(frames, [element], centres=centres, relative_to=relative_to)
+    of_all, of_blocks = squared_displacements(paths, slices, n_lags)
+    lags = paths.spacing_ps * np.arange(n_lags, dtype=np.float64)
+    total, total_of_blocks = of_all.sum(axis=1), of_blocks.sum(axis=2)
+    window = diffusive_window(lags, total, total_of_blocks, Walkers(paths.n_paths, paths.n_frames), fit_window_ps)
+    if not window.diffusive:
+        warnings.warn(
+            f"the motion of {element} does not become diffusive within {lags[-1]:g} ps: its log–log slope is "
+            f"{window.log_slope.value:.2f} where 1 is expected, so that D is a guess; run longer, or use fewer "
+            f"`n_blocks` for longer lags",
+            stacklevel=2,
         )
-    spacing = (times[-1] - times[0]) / (len(times) - 1)
-    last_digit = 2 * float(np.spacing(np.float32(np.abs(times).max())))  # XTC files keep times in single precision
-    if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit):
-        raise ValueError("the frames are not equally spaced in time; use a part of the trajectory where they are")
-    positions = unwrapped_positions_nm(trajectory)
-    if drift_removed:
-        positions = remove_drift(positions, trajectory.topology)
-    positions = positions[:, atoms]
-
-    lags = spacing * np.arange(length // 2 + 1)
-    window = fit_window_ps or (0.2 * lags[-1], lags[-1])
-    inside = _window(lags, window)
-    if inside.sum() < 2:
-        raise ValueError(
-            f"the fit window {window[0]:g} to {window[1]:g} ps holds {inside.sum()} of the lags up to {lags[-1]:g} ps, "
-            f"but a slope needs 2; choose a wider one, a smaller `n_blocks` or a longer trajectory"
-        )
-    of_blocks = np.stack([displacements_by_fft(positions[frames], len(lags)) for frames in slices])
-    of_all = displacements_by_fft(positions, len(lags))
-    to_diffusion = NM2_PER_PS_TO_CM2_PER_S / 6
-    block_slopes = np.polyfit(lags[inside], of_blocks[:, inside].T, 1)[0]
+    fit = LineFit(window.indices, total, paths.n_frames, slices[0].stop - slices[0].start)
+    along = [fit.line(of_all[:, axis], of_blocks[:, :, axis], paths.spacing_ps).slope for axis in range(3)]
+    x, y, z = (Measured(*(number / 2 * NM2_PER_PS_TO_CM2_PER_S for number in slope)) for slope in along)
     return MeanSquaredDisplacement(
         element=element,
         lag_ps=lags,
-        msd_nm2=of_all,
-        msd_error_nm2=standard_errors(of_blocks),
-        diffusion_cm2_per_s=float(np.polyfit(lags[inside], of_all[inside], 1)[0]) * to_diffusion,
-        diffusion_error_cm2_per_s=standard_error(block_slopes) * to_diffusion,
-        fit_window_ps=(float(lags[inside][0]), float(lags[inside][-1])),
-        n_blocks=n_blocks,
+        msd_nm2=total,
+        msd_error_nm2=standard_errors(total_of_blocks),
+        msd_xyz_nm2=of_all,
+        msd_xyz_error_nm2=standard_errors(of_blocks),
+        line=fit.line(total, total_of_blocks, paths.spacing_ps),
+        diffusion_xyz_cm2_per_s=(x, y, z),
+        fit_window_ps=(float(lags[window.indices[0]]), float(lags[window.indices[-1]])),
+        log_slope=window.log_slope,
+        diffusive=window.diffusive,
+        box_correction_cm2_per_s=correction,
     )
-
-
-def displacements_by_fft(positions: np.ndarray, n_lags: int) -> np.ndarray:
-    """Mean-squared displacement at lags 0 … n_lags − 1 frames, over atoms and time origins. positions: (f, k, 3).
-
-    |r(i+t) − r(i)|² = r(i+t)² + r(i)² − 2 r(i+t)·r(i), whose last sum over i is an autocorrelation (V. Calandrini et
-    al., Collection SFN 12, 201 (2011), section 4.2).
-    """
-    f, k, _ = positions.shape
-    displacement = np.zeros(n_lags)
-    origins = f - np.arange(n_lags)
-    for start in range(0, k, 256):  # bounds the memory of the transforms
-        chunk = positions[:, start : start + 256]
-        chunk = chunk - chunk.mean(axis=0)  # the large constant part would only cost digits
-        transform = np.fft.rfft(chunk, n=2 * f, axis=0)
-        correlation = np.fft.irfft((transform * transform.conj()).real.sum(axis=(1, 2)), n=2 * f)[:n_lags]
-        squares = np.concatenate([[0.0], np.cumsum((chunk**2).sum(axis=(1, 2)))])  # (f + 1,) sums of the first frames
-        ends = squares[origins] + (squares[-1] - squares[:n_lags])
-        displacement += (ends - 2 * correlation) / origins
-    displacement[0] = 0.0
-    return displacement / k
-
-
-def _window(lags_ps: np.ndarray, window_ps: tuple[float, float]) -> np.ndarray:
-    """Which lags lie in the window, ends included; a billionth of slack for rounding."""
-    slack = 1e-9 * lags_ps[-1]
-    return (lags_ps >= window_ps[0] - slack) & (lags_ps <= window_ps[1] + slack)

@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from openmm_allegro.analysis.result import Curve
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -19,6 +23,18 @@ def with_error(value: float, error: float) -> str:
     decimals = max(0, power + 1 - math.floor(math.log10(error)))
     numbers = f"{value / 10**power:.{decimals}f} ± {error / 10**power:.{decimals}f}"
     return f"({numbers})·10$^{{{power}}}$" if power else numbers
+
+
+def draw_curve(axes: "Axes", curve: Curve, label: str | None = None) -> None:
+    """A line with its standard error as a band."""
+    (line,) = axes.plot(curve.x, curve.y, linewidth=1.2, label=label)
+    if np.any(np.isfinite(curve.error)):
+        low, high = curve.y - curve.error, curve.y + curve.error
+        axes.fill_between(curve.x, low, high, color=line.get_color(), alpha=0.3, linewidth=0)
+    axes.set_xlabel(curve.x_label)
+    axes.set_ylabel(curve.y_label)
+    if label is not None:
+        axes.legend(frameon=False)
 
 
 def save_picture(path: str | Path, panels: Sequence[Callable[["Axes"], None]]) -> Path:

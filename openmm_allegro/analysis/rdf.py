@@ -1,10 +1,9 @@
 """Radial distribution functions: how far the neighbours of one element are from another.
 
 Symbols used in this file
-    a, b  atoms of the first and the second element     r  bins of distance [nm]
+    a, b  atoms of the first and the second selection     r  bins of distance [nm]     m  blocks of frames
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,23 +11,25 @@ from typing import TYPE_CHECKING
 import mdtraj
 import numpy as np
 
-from openmm_allegro.analysis.blocks import block_slices, standard_errors
-from openmm_allegro.analysis.frames import atoms_of, cells_nm
+from openmm_allegro.analysis.blocks import standard_errors
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.neighbours import distance_counts
+from openmm_allegro.analysis.pictures import draw_curve
+from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import Selections, file_name
+from openmm_allegro.analysis.shells import FirstShell, first_shell
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PAIRS_AT_ONCE = 20_000
-"""Pairs whose distances are held in memory together: few enough to stay in a processor's cache."""
-
 
 @dataclass(frozen=True)
 class RadialDistribution:
-    """Partial g(r) of an ordered pair of elements; 1 everywhere for an ideal gas."""
+    """Partial g(r) of an ordered pair of selections; 1 everywhere for an ideal gas."""
 
     pair: tuple[str, str]
-    """Element at the centre, element counted around it."""
+    """Selection at the centre, selection counted around it."""
     r_nm: np.ndarray
     """Middles of the bins, (r,)."""
     g: np.ndarray
@@ -37,25 +38,52 @@ class RadialDistribution:
     """Standard error of g from blocks of frames, (r,); nan with one block."""
     coordination: np.ndarray
     """Mean number of neighbours up to the outer edge of each bin, `r_nm + bin_width_nm / 2`, (r,)."""
+    coordination_error: np.ndarray
+    """Standard error of it from blocks of frames, (r,); nan with one block."""
+    shell: FirstShell
+    """First peak and minima of g."""
+    peak_error_nm: float
+    """Standard error of the place of the first peak, by leaving out one block after the other (jackknife)."""
     bin_width_nm: float
     n_frames: int
+
+    @property
+    def name(self) -> str:
+        return f"rdf_{file_name(self.pair)}"
 
     def highest_peak_nm(self) -> float:
         """Distance at which g is largest [nm]."""
         return float(self.r_nm[np.argmax(self.g)])
 
+    def figures(self) -> dict[str, Measured]:
+        """First peak, first minimum and the number of neighbours up to it; nan where g has none."""
+        peak_error = minimum_error = float("nan")
+        neighbours = Measured(float("nan"))
+        if np.isfinite(self.shell.peak_nm):
+            peak_error = float(self.g_error[np.argmin(np.abs(self.r_nm - self.shell.peak_nm))])
+        if np.isfinite(self.shell.minimum_nm):
+            k = int(np.argmin(np.abs(self.r_nm - self.shell.minimum_nm)))
+            minimum_error = float(self.g_error[k])
+            neighbours = Measured(float(self.coordination[k]), float(self.coordination_error[k]))
+        return {
+            "first_peak_nm": Measured(self.shell.peak_nm, self.peak_error_nm),
+            "first_peak_g": Measured(self.shell.peak_g, peak_error),
+            "first_minimum_nm": Measured(self.shell.minimum_nm),
+            "first_minimum_g": Measured(self.shell.minimum_g, minimum_error),
+            "coordination_number": neighbours,
+        }
+
+    def curve(self) -> Curve:
+        return Curve(self.r_nm, self.g, self.g_error, "distance r / nm", f"g(r) {'–'.join(self.pair)}")
+
     def write_csv(self, path: str | Path) -> Path:
-        columns = {"r_nm": self.r_nm, "g": self.g, "g_error": self.g_error, "coordination": self.coordination}
-        return write_table(path, columns)
+        columns = {"r_nm": self.r_nm, "g": self.g, "g_error": self.g_error}
+        coordination = {"coordination": self.coordination, "coordination_error": self.coordination_error}
+        return write_table(path, columns | coordination)
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
         """Draw g(r); where a bond towers over the rest, the axis is cut and the peak is written out."""
-        (line,) = axes.plot(self.r_nm, self.g, linewidth=1.2, label=label)
-        if np.all(np.isfinite(self.g_error)):
-            low, high = self.g - self.g_error, self.g + self.g_error
-            axes.fill_between(self.r_nm, low, high, color=line.get_color(), alpha=0.3, linewidth=0)
-        axes.set_xlabel("distance r / nm")
-        axes.set_ylabel(f"g(r) {'–'.join(self.pair)}")
+        draw_curve(axes, self.curve(), label)
         axes.set_xlim(0.0, float(self.r_nm[-1]) + self.bin_width_nm / 2)
         axes.set_ylim(bottom=0.0)
         beyond_bonds = float(self.g[len(self.g) // 3 :].max())
@@ -63,53 +91,51 @@ class RadialDistribution:
             axes.set_ylim(top=2 * beyond_bonds)
             place = f"peak {self.g.max():.1f} at {self.highest_peak_nm():.3f} nm"
             axes.annotate(place, (self.highest_peak_nm(), 1.9 * beyond_bonds), (6, 0), textcoords="offset points")
-        if label is not None:
-            axes.legend(frameon=False)
 
 
 def radial_distribution(
-    trajectory: mdtraj.Trajectory,
+    frames: Frames | mdtraj.Trajectory,
     pair: tuple[str, str] = ("O", "O"),
+    *,
     r_max_nm: float | None = None,
     bin_width_nm: float = 0.005,
     n_blocks: int = 5,
 ) -> RadialDistribution:
     """Partial radial distribution function up to `r_max_nm`, by default half the shortest height of the cell.
 
-    Any triclinic cell, which may change from frame to frame. Memory stays bounded: pairs are counted
-    `PAIRS_AT_ONCE`.
+    Any triclinic cell, which may change from frame to frame. Errors come from `n_blocks` blocks of frames. Time grows
+    as the number of pairs within `r_max_nm`, memory as the number of atoms.
     """
-    slices = block_slices(trajectory.n_frames, n_blocks)
-    centres, others = (atoms_of(trajectory.topology, element) for element in pair)
-    same = pair[0] == pair[1]
-    if same and len(centres) < 2:
-        raise ValueError(f"a distribution of {pair[0]} around {pair[0]} needs two atoms; the topology has one")
-    cells = cells_nm(trajectory, "a radial distribution function")
-    edges = _bin_edges(r_max_nm, bin_width_nm, longest_distance_nm(cells))
-    volumes = np.linalg.det(cells)
+    frames = Frames.of(frames)
+    sets = Selections.of(frames.topology, pair)
+    centres, others = sets.places
+    shared = len(np.intersect1d(centres, others))
+    n_ordered_pairs = len(centres) * len(others) - shared
+    if n_ordered_pairs == 0:
+        raise ValueError(f"a distribution of {pair[0]} around {pair[1]} needs two atoms; the topology has one")
+    edges = _bin_edges(r_max_nm, bin_width_nm, longest_distance_nm(frames.cells_for("a radial distribution function")))
     shells = 4 / 3 * np.pi * np.diff(edges**3)
-    n_ordered_pairs = len(centres) * (len(others) - same)
 
-    g_blocks = np.zeros((n_blocks, len(shells)))
-    counts_sum = np.zeros(len(shells))
-    for block, frames in enumerate(slices):
-        for frame in range(frames.start, frames.stop):
-            positions = trajectory.xyz[frame].astype(np.float64)
-            counts = np.zeros(len(shells), dtype=np.int64)
-            for distances in _distances(positions[centres], positions[others], cells[frame], edges[-1], same):
-                bins = np.minimum((distances / edges[1]).astype(np.int64), len(shells) - 1)
-                counts += np.bincount(bins, minlength=len(shells))
-            counts *= 1 + same  # each pair of one element was met once and counts for both of its atoms
-            counts_sum += counts
-            g_blocks[block] += counts * volumes[frame] / (n_ordered_pairs * shells)
-    n_used = n_blocks * (slices[0].stop - slices[0].start)
+    g_blocks, counts_blocks = np.zeros((n_blocks, len(shells))), np.zeros((n_blocks, len(shells)))
+    n_used = 0
+    for block, positions, cell in frames.in_blocks(n_blocks, sets.atoms):
+        assert cell is not None
+        counts = distance_counts(positions[centres], positions[others], cell, edges)
+        counts_blocks[block] += counts
+        g_blocks[block] += counts * np.linalg.det(cell) / (n_ordered_pairs * shells)
+        n_used += 1
     g_blocks *= n_blocks / n_used
+    coordination_blocks = np.cumsum(counts_blocks, axis=1) * n_blocks / (n_used * len(centres))
+    r, g, g_error = (edges[1:] + edges[:-1]) / 2, g_blocks.mean(axis=0), standard_errors(g_blocks)
     return RadialDistribution(
         pair=pair,
-        r_nm=(edges[1:] + edges[:-1]) / 2,
-        g=g_blocks.mean(axis=0),
-        g_error=standard_errors(g_blocks),
-        coordination=np.cumsum(counts_sum) / (n_used * len(centres)),
+        r_nm=r,
+        g=g,
+        g_error=g_error,
+        coordination=coordination_blocks.mean(axis=0),
+        coordination_error=standard_errors(coordination_blocks),
+        shell=first_shell(r, g, g_error),
+        peak_error_nm=_peak_error_nm(r, g_blocks, g_error),
         bin_width_nm=float(edges[1]),
         n_frames=n_used,
     )
@@ -145,27 +171,11 @@ def _bin_edges(r_max_nm: float | None, bin_width_nm: float, longest_nm: float) -
     return bin_width_nm * np.arange(n_bins + 1)
 
 
-def _distances(
-    centres: np.ndarray, others: np.ndarray, cell: np.ndarray, reach: float, same: bool
-) -> Iterator[np.ndarray]:
-    """Yield distances below `reach`, block by block of centres. centres: (a, 3), others: (b, 3), cell: (3, 3), nm.
-
-    Rounding fractional coordinates finds the nearest image of every pair closer than half the shortest height, in any
-    cell: such a vector has no fractional component above 1/2.
-    """
-    inverse, metric = np.linalg.inv(cell), cell @ cell.T
-    a_fractional, b_fractional = (centres @ inverse).T.copy(), (others @ inverse).T.copy()  # (3, a), (3, b)
-    rows = max(1, PAIRS_AT_ONCE // len(others))
-    for start in range(0, len(centres), rows):
-        first_other = start if same else 0
-        steps = a_fractional[:, start : start + rows, None] - b_fractional[:, None, first_other:]  # (3, rows, b)
-        steps -= np.rint(steps)
-        squared = np.zeros(steps.shape[1:])
-        for k, m in np.argwhere(metric):  # zeros of the metric, as in an orthorhombic cell, cost nothing
-            squared += metric[k, m] * steps[k] * steps[m]
-        near = squared < reach**2
-        if same:
-            near &= ~np.tri(
-                near.shape[0], near.shape[1], dtype=bool
-            )  # every pair of one element once, none with itself
-        yield np.sqrt(np.maximum(squared[near], 0.0))
+def _peak_error_nm(r_nm: np.ndarray, g_blocks: np.ndarray, g_error: np.ndarray) -> float:
+    """Jackknife over blocks, (m, r); nan for less than three blocks or where a peak gets lost."""
+    m = len(g_blocks)
+    if m < 3:
+        return float("nan")
+    without = (g_blocks.sum(axis=0) - g_blocks) / (m - 1)
+    places = np.array([first_shell(r_nm, g, g_error).peak_nm for g in without])
+    return float(np.sqrt((m - 1) * places.var()))

@@ -1,49 +1,49 @@
-"""Trajectories without jumps across the faces of the periodic cell.
+"""Positions without jumps across the faces of the periodic cell.
 
 Symbols used in this file
-    f  frames     n  atoms     x  Cartesian axis
+    n  atoms
 """
 
 import warnings
+from collections.abc import Iterator
 
-import mdtraj
 import numpy as np
+from numpy.typing import NDArray
 
-from openmm_allegro.analysis.frames import element_masses
+from openmm_allegro.analysis.frames import Frames
+
+Array = NDArray[np.float64]
 
 
-def unwrapped_positions_nm(trajectory: mdtraj.Trajectory) -> np.ndarray:
-    """Positions followed from frame to frame, (f, n, 3) in nm, float64; as they are where there is no cell.
+def unwrapped_nm(frames: Frames, atoms: NDArray[np.int64] | None = None) -> Iterator[Array]:
+    """Positions followed from frame to frame, (n, 3) in nm for each; as they are in the file where there is no cell.
 
     Every frame is wrapped into its own cell first and the nearest-image steps are then added up, so that it does not
     matter how the trajectory was written, and a barostat's scaling is not mistaken for motion far from the origin (J.
     T. Bullerjahn et al., J. Chem. Theory Comput. 19, 3406 (2023)).
     """
-    positions = trajectory.xyz.astype(np.float64)
-    if trajectory.unitcell_vectors is None or trajectory.n_frames < 2:
-        return positions
+    if frames.cells_nm is None:
+        yield from frames.positions_nm(atoms)
+        return
+    cells = frames.cells_for("unwrapping")
     longest = 0.0
-    previous = positions[0]
-    for f, cell in enumerate(trajectory.unitcell_vectors.astype(np.float64)):
-        inverse = np.linalg.inv(cell)
-        wrapped = positions[f] - np.floor(positions[f] @ inverse) @ cell  # (n, 3)
-        if f > 0:
-            step = (wrapped - previous) @ inverse
+    path = fractional = np.zeros((0, 3))
+    for f, positions in enumerate(frames.positions_nm(atoms)):
+        inverse = np.linalg.inv(cells[f])
+        before, fractional = fractional, positions @ inverse
+        fractional -= np.floor(fractional)
+        if f == 0:
+            path = positions
+        else:
+            changed = not np.array_equal(cells[f], cells[f - 1])
+            step = fractional - (before @ (cells[f - 1] @ inverse) if changed else before)
             step -= np.rint(step)
-            longest = max(longest, float(np.abs(step).max()))
-            positions[f] = positions[f - 1] + step @ cell
-        previous = wrapped
+            longest = max(longest, float(step.max()), -float(step.min()))
+            path = path + step @ cells[f]
+        yield path
     if longest > 0.4:
         warnings.warn(
             f"an atom moves by {longest:.2f} of the cell between two frames, so that its path is a guess; "
             f"write frames more often",
             stacklevel=2,
         )
-    return positions
-
-
-def remove_drift(positions_nm: np.ndarray, topology: mdtraj.Topology) -> np.ndarray:
-    """Positions relative to the centre of mass of all atoms. positions_nm: (f, n, 3). Returns (f, n, 3)."""
-    masses = element_masses(topology)
-    centre = np.einsum("fnx,n->fx", positions_nm, masses / masses.sum())
-    return positions_nm - centre[:, None]

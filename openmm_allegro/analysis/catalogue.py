@@ -1,0 +1,161 @@
+"""The analyses by name, and how a line of text asks for one.
+
+`rdf` is done for every pair of elements, `rdf:pair=Li-S` for one, `angles:triplet=S-P-S:cutoff_nm=0.27` has options.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from itertools import combinations_with_replacement
+from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.result import Result
+from openmm_allegro.analysis.selection import element_symbols, elements_of
+
+Function = Callable[..., Result]
+
+
+class Entry(NamedTuple):
+    """Where an analysis is, and what it is done for when nothing is chosen."""
+
+    module: str
+    function: str
+    each: Literal["pair", "element"] | None = None
+    """For every pair of elements or every element of the topology; None: once, its selections have to be given."""
+
+
+CATALOGUE: dict[str, Entry] = {
+    "rdf": Entry("rdf", "radial_distribution", "pair"),
+    "bonds": Entry("bonds", "bond_lengths"),
+    "angles": Entry("angles", "angle_distribution"),
+    "structure_factor": Entry("structure_factor", "structure_factor"),
+    "partial_structure_factor": Entry("structure_factor", "partial_structure_factor"),
+    "network": Entry("network", "network_units"),
+    "solvation": Entry("solvation", "solvation_shell"),
+    "ion_pairs": Entry("ion_pairs", "ion_pairs"),
+    "hydrogen_bonds": Entry("hydrogen_bonds", "hydrogen_bonds"),
+    "profile": Entry("profiles", "density_profile"),
+    "msd": Entry("msd", "mean_squared_displacement", "element"),
+    "conductivity": Entry("conductivity", "ionic_conductivity"),
+    "non_gaussian": Entry("non_gaussian", "non_gaussian_parameter", "element"),
+    "van_hove_self": Entry("van_hove", "van_hove_self", "element"),
+    "van_hove_distinct": Entry("van_hove", "van_hove_distinct", "pair"),
+    "residence": Entry("residence", "residence_time"),
+    "hops": Entry("hops", "hops", "element"),
+    "vacf": Entry("velocities", "velocity_autocorrelation", "element"),
+    "vibrations": Entry("vibrations", "vibrational_density", "element"),
+    "density": Entry("density", "mass_density"),
+    "dielectric": Entry("dielectric", "dielectric_constant"),
+    "hydration": Entry("hydration", "hydration"),
+    "rmsd": Entry("rmsd", "rmsd"),
+    "rmsf": Entry("rmsd", "rmsf"),
+    "ramachandran": Entry("ramachandran", "ramachandran"),
+    "dssp": Entry("secondary_structure", "secondary_structure"),
+    "gyration": Entry("shape", "radius_of_gyration"),
+    "end_to_end": Entry("shape", "end_to_end_distance"),
+    "stability": Entry("stability", "bond_stability"),
+}
+
+
+class Request(NamedTuple):
+    """One analysis with its options."""
+
+    name: str
+    options: Mapping[str, object]
+
+
+def parse_request(text: str) -> Request:
+    """Read `NAME:OPTION=VALUE:OPTION=VALUE`; words of a tuple have hyphens between them, numbers commas."""
+    name, *settings = text.split(":")
+    function = function_of(name)
+    known, options = parameters_of(function), {}
+    for setting in settings:
+        option, equals, value = setting.partition("=")
+        if not equals or option not in known:
+            raise ValueError(
+                f"`{setting}` in `{text}` is not an option of `{name}`; "
+                f"write OPTION=VALUE with one of {', '.join(known)}"
+            )
+        options[option] = _converted(value, known[option], f"`{option}` of `{name}`")
+    return Request(name, options)
+
+
+def function_of(name: str) -> Function:
+    """The function behind a name; its module is imported here."""
+    if name not in CATALOGUE:
+        raise ValueError(f"there is no analysis `{name}`; choose from {', '.join(CATALOGUE)}")
+    entry = CATALOGUE[name]
+    return getattr(importlib.import_module(f"openmm_allegro.analysis.{entry.module}"), entry.function)
+
+
+def parameters_of(function: Function) -> dict[str, type]:
+    """Options of an analysis with their types: all that it takes beside frames."""
+    hints = get_type_hints(function)
+    names = list(inspect.signature(function).parameters)[1:]
+    return {name: hints[name] for name in names if Frames not in get_args(hints[name])}
+
+
+def run(request: Request, frames: Frames) -> list[Result]:
+    """Do one analysis; where it is done for each pair or element, all of them that are not chosen."""
+    function, each = function_of(request.name), CATALOGUE[request.name].each
+    if each is None or each in request.options:
+        _check_given(request, function)
+        return [function(frames, **request.options)]
+    elements = elements_of(frames.topology)
+    if each == "element":
+        return [function(frames, element, **request.options) for element in elements]
+    symbols = element_symbols(frames.topology).tolist()
+    pairs = combinations_with_replacement(elements, 2)
+    return [
+        function(frames, pair, **request.options) for pair in pairs if pair[0] != pair[1] or symbols.count(pair[0]) > 1
+    ]
+
+
+def described() -> str:
+    """A line or two for each analysis: name, options with their defaults, and what it is."""
+    lines = []
+    for name in CATALOGUE:
+        function = function_of(name)
+        words = []
+        for parameter in list(inspect.signature(function).parameters.values())[1:]:
+            default = parameter.default
+            words.append(
+                parameter.name if default in (inspect.Parameter.empty, None) else f"{parameter.name}={_shown(default)}"
+            )
+        lines.append(f"{':'.join([name, *words])}\n    {_first_sentence(function)}")
+    return "\n".join(lines)
+
+
+def _check_given(request: Request, function: Function) -> None:
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        if parameter.default is inspect.Parameter.empty and parameter.name not in request.options:
+            raise ValueError(
+                f"`{request.name}` needs `{parameter.name}`; write {request.name}:{parameter.name}=… "
+                "(`openmm-allegro analyze --list` shows all options)"
+            )
+
+
+def _converted(text: str, annotation: type, what: str) -> object:
+    """A value from its text by the annotation of the parameter."""
+    kinds = get_args(annotation) if get_origin(annotation) is not tuple else (annotation,)
+    of_tuple = [kind for kind in kinds if get_origin(kind) is tuple]
+    value: object = text
+    if of_tuple:
+        value = tuple(text.split("-" if str in get_args(of_tuple[0]) else ","))
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{what} is `{text}`: {error.errors()[0]['msg']}") from error
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, tuple):
+        return ("-" if any(isinstance(word, str) for word in default) else ",").join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _first_sentence(function: Function) -> str:
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())

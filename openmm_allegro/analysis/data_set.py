@@ -1,0 +1,54 @@
+"""Data sets of ab initio frames as trajectories: extended XYZ, compressed or not.
+
+Symbols used in this file
+    f  frames     n  atoms
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+from pathlib import Path
+
+import ase.io
+import mdtraj
+import numpy as np
+
+from openmm_allegro import units
+
+DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether the name is that of extended XYZ."""
+    return Path(path.stem if path.suffix in DECOMPRESS else path).suffix.lower() in (".xyz", ".extxyz")
+
+
+def load_data_set(path: Path) -> mdtraj.Trajectory:
+    """All frames of a data set, which must hold the same atoms in the same order; its times mean nothing."""
+    # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
+    text = DECOMPRESS.get(path.suffix, bytes)(path.read_bytes()).decode()
+    images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
+    if not images:
+        raise ValueError(f"`{path.name}` has no frames")
+    symbols = images[0].get_chemical_symbols()
+    for k, image in enumerate(images):
+        if image.get_chemical_symbols() != symbols:
+            raise ValueError(
+                f"frame {k} of `{path.name}` is {image.get_chemical_formula()}, in its order of atoms, and frame 0 is "
+                f"{images[0].get_chemical_formula()}; a trajectory has the same atoms in every frame"
+            )
+        if image.pbc.all() != images[0].pbc.all() or image.pbc.any() != image.pbc.all():
+            raise ValueError(f"frame {k} of `{path.name}` is periodic otherwise than frame 0 or than along all axes")
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("MOL", topology.add_chain())
+    for number, symbol in enumerate(symbols):
+        topology.add_atom(f"{symbol}{number + 1}", mdtraj.element.get_by_symbol(symbol), residue)
+    if not images[0].pbc.all():
+        return mdtraj.Trajectory([image.positions * units.ANGSTROM_TO_NM for image in images], topology)
+    # mdtraj wants a along x and b in the xy plane: the same crystal, turned
+    cells = np.array([image.cell.standard_form()[0] for image in images]) * units.ANGSTROM_TO_NM  # (f, 3, 3)
+    fractions = np.array([image.cell.scaled_positions(image.positions) for image in images])  # (f, n, 3)
+    trajectory = mdtraj.Trajectory(fractions @ cells, topology)
+    trajectory.unitcell_vectors = cells.astype(np.float32)
+    return trajectory

@@ -1,0 +1,135 @@
+"""Molecules from their bonds, put together where the periodic cell cuts them.
+
+Symbols used in this file
+    k  atoms of the selection     z  bonds     m  molecules
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.neighbours import unordered_pairs_within
+from openmm_allegro.analysis.selection import element_masses, element_symbols
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+NONMETALS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
+STRETCHED = 1.2
+"""A bond is guessed where two nonmetals are closer than so many times the sum of their covalent radii."""
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """Selected atoms as trees of bonds: every atom but the first of a molecule hangs on a parent."""
+
+    atoms: Indices
+    """Indices into the topology, increasing, (k,)."""
+    molecule: Indices
+    """Which molecule an atom belongs to, counted from zero, (k,)."""
+    parent: Indices
+    """Index into `atoms`, (k,); of the first atom of a molecule itself."""
+    masses: Array
+    """In g/mol, (k,)."""
+
+    @classmethod
+    def of(cls, frames: Frames, atoms: Indices | None = None) -> "Molecules":
+        """Molecules that bonds among these atoms make, by default all of the topology."""
+        from scipy.sparse import coo_array, csgraph
+
+        atoms = np.arange(frames.n_atoms) if atoms is None else np.unique(atoms)
+        k = len(atoms)
+        bonds = bonds_of(frames)
+        inside = np.isin(bonds, atoms).all(axis=1)
+        first, second = np.searchsorted(atoms, bonds[inside]).T
+        graph = coo_array((np.ones(len(first)), (first, second)), shape=(k, k))
+        n_molecules, molecule = csgraph.connected_components(graph, directed=False)
+        roots = np.unique(molecule, return_index=True)[1]
+        above = np.full(n_molecules, k)  # one node over all molecules, so that a single search walks through them
+        rows, columns = np.concatenate([first, roots]), np.concatenate([second, above])
+        rooted = coo_array((np.ones(len(rows)), (rows, columns)), shape=(k + 1, k + 1)).tocsr()
+        parent = csgraph.breadth_first_order(rooted, k, directed=False)[1][:k].astype(np.int64)
+        parent[roots] = roots
+        return cls(atoms, molecule.astype(np.int64), parent, element_masses(frames.topology)[atoms])
+
+    @property
+    def n_molecules(self) -> int:
+        return int(self.molecule.max()) + 1
+
+    @property
+    def first(self) -> Indices:
+        """Index into `atoms` of each molecule's first atom, (m,)."""
+        return np.unique(self.molecule, return_index=True)[1]
+
+    def whole_nm(self, positions_nm: Array, cell_nm: Array | None) -> Array:
+        """Positions with every bond to the nearest image, (k, 3). positions_nm: (k, 3); cell_nm: (3, 3), None without.
+
+        Bonds must be shorter than half the shortest height of the cell.
+        """
+        if cell_nm is None:
+            return positions_nm
+        steps = (positions_nm - positions_nm[self.parent]) @ np.linalg.inv(cell_nm)
+        shift, parent = -np.rint(steps), self.parent
+        while np.any(parent != parent[parent]):  # each round doubles how far an atom sees up its tree
+            shift = shift + shift[parent]
+            parent = parent[parent]
+        return positions_nm + shift @ cell_nm
+
+    def together_nm(self, positions_nm: Array, cell_nm: Array | None) -> Array:
+        """Whole molecules, each at the image that is nearest to the first molecule by its centre of mass; (k, 3)."""
+        whole = self.whole_nm(positions_nm, cell_nm)
+        if cell_nm is None or self.n_molecules == 1:
+            return whole
+        centres = self.centres(whole)
+        steps = (centres - centres[0]) @ np.linalg.inv(cell_nm)
+        return whole - (np.rint(steps) @ cell_nm)[self.molecule]
+
+    def centres(self, values: Array) -> Array:
+        """Mean over each molecule, weighted by mass. values: (k, c). Returns (m, c)."""
+        return self.sums(values * self.masses[:, None]) / self.sums(self.masses[:, None])
+
+    def sums(self, values: Array) -> Array:
+        """Sum over each molecule. values: (k, c). Returns (m, c)."""
+        columns = [np.bincount(self.molecule, column, self.n_molecules) for column in values.T]
+        return np.stack(columns, axis=1)
+
+
+def bonds_of(frames: Frames) -> Indices:
+    """Pairs of bonded atoms, (z, 2): of the topology, or guessed from the first frame where it has none."""
+    found = np.array([(a.index, b.index) for a, b in frames.topology.bonds], dtype=np.int64).reshape(-1, 2)
+    return found if len(found) else guessed_bonds(frames)
+
+
+def guessed_bonds(frames: Frames) -> Indices:
+    """Pairs of nonmetals within 1.2 times the sum of their covalent radii in the first frame, (z, 2)."""
+    from ase.data import atomic_numbers, covalent_radii  # radii of B. Cordero et al., Dalton Trans. 2832 (2008)
+
+    symbols = element_symbols(frames.topology)
+    atoms = np.flatnonzero(np.isin(symbols, NONMETALS))
+    if len(atoms) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in symbols[atoms]]) / 10  # Å to nm
+    positions = next(frames.positions_nm(atoms))
+    cell = None if frames.cells_nm is None else frames.cells_nm[0]
+    i, j, distance = unordered_pairs_within(positions, cell, 2 * STRETCHED * float(radii.max()))
+    near = (distance < STRETCHED * (radii[i] + radii[j])) & (i != j)
+    return np.stack([atoms[np.minimum(i, j)[near]], atoms[np.maximum(i, j)[near]]], axis=1)
+
+
+def whole_chunks(frames: Frames, atoms: Indices) -> Iterator[mdtraj.Trajectory]:
+    """Chunks of these atoms with their molecules whole and beside the first, without a cell, for functions of mdtraj.
+
+    The chunks are copies. atoms: (k,), increasing.
+    """
+    molecules = Molecules.of(frames, atoms)
+    done = 0
+    for chunk in frames.chunks(atoms):
+        xyz = np.empty_like(chunk.xyz)
+        for f in range(chunk.n_frames):
+            cell = None if frames.cells_nm is None else frames.cells_nm[done + f]
+            xyz[f] = molecules.together_nm(chunk.xyz[f].astype(np.float64), cell)
+        done += chunk.n_frames
+        yield mdtraj.Trajectory(xyz, chunk.topology, time=chunk.time)

@@ -1,0 +1,51 @@
+"""What every analysis gives back: a table, a picture, figures with errors, and a curve to compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Measured(NamedTuple):
+    """A number and its standard error, nan where there is none; the unit is in its name."""
+
+    value: float
+    error: float = float("nan")
+
+
+class Curve(NamedTuple):
+    """What is compared between two trajectories, point by point."""
+
+    x: NDArray[np.float64]
+    """(k,)"""
+    y: NDArray[np.float64]
+    """(k,)"""
+    error: NDArray[np.float64]
+    """Standard error of y, (k,); nan where there is none."""
+    x_label: str
+    """With its unit: `r / nm`."""
+    y_label: str
+
+
+class Result(Protocol):
+    """One analysis of one trajectory."""
+
+    @property
+    def name(self) -> str:
+        """What was analysed, fit for the name of a file: `rdf_Li-S`."""
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write the numbers, units in the names of the columns."""
+
+    def draw(self, axes: "Axes", label: str | None = None) -> None:
+        """Draw them with errors, units in the labels of the axes. label: of a curve that is drawn with others."""
+
+    def figures(self) -> dict[str, Measured]:
+        """What a reader would quote, by name with its unit: `diffusion_cm2_per_s`."""
+
+    def curve(self) -> Curve | None:
+        """What `compare` lays over another; None where there is only a number."""

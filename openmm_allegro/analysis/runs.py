@@ -1,0 +1,102 @@
+"""The same analysis of several independent runs as one result, whose errors are the scatter of the runs.
+
+Symbols used in this file
+    m  runs     k  points of the curve
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from openmm_allegro.analysis.blocks import standard_errors
+from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.result import Curve, Measured, Result
+from openmm_allegro.analysis.tables import write_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class RunsTogether:
+    """Means over runs, each with its standard error over the runs."""
+
+    results: tuple[Result, ...]
+    """One for each run, (m,)."""
+
+    @property
+    def name(self) -> str:
+        return self.results[0].name
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write the mean curve and that of each run; where there is no curve, the figures of each run."""
+        mean = self.curve()
+        if mean is None:
+            every = [result.figures() for result in self.results]
+            return write_table(path, {name: np.array([each[name].value for each in every]) for name in self.figures()})
+        columns = {mean.x_label: mean.x, mean.y_label: mean.y, "standard error": mean.error}
+        return write_table(path, columns | {f"run {r}": y for r, y in enumerate(self._on_common_points()[1])})
+
+    def draw(self, axes: "Axes", label: str | None = None) -> None:
+        """Draw each run thinly under the mean and its error; where there is no curve, a point for each run."""
+        mean = self.curve()
+        if mean is None:
+            name = next(iter(self.figures()))
+            axes.plot([result.figures()[name].value for result in self.results], "o", label=label)
+            axes.set(xlabel="run", ylabel=name)
+            return
+        for y in self._on_common_points()[1]:
+            axes.plot(mean.x, y, linewidth=0.4, color="0.7")
+        (line,) = axes.plot(mean.x, mean.y, linewidth=1.2, label=label or f"mean of {len(self.results)} runs")
+        band = (mean.y - mean.error, mean.y + mean.error)
+        axes.fill_between(mean.x, *band, color=line.get_color(), alpha=0.3, linewidth=0)
+        axes.set(xlabel=mean.x_label, ylabel=mean.y_label)
+        axes.legend(frameon=False, fontsize="small")
+
+    def figures(self) -> dict[str, Measured]:
+        """Means of what every run has, with standard errors over the runs."""
+        every = [result.figures() for result in self.results]
+        shared = [name for name in every[0] if all(name in each for each in every)]
+        values = {name: np.array([each[name].value for each in every]) for name in shared}
+        return {
+            name: Measured(float(of_runs.mean()), float(standard_errors(of_runs[:, None])[0]))
+            for name, of_runs in values.items()
+        }
+
+    def curve(self) -> Curve | None:
+        """Mean curve on the points of the first run, as far as all runs reach."""
+        if any(result.curve() is None for result in self.results):
+            return None
+        first, y = self._on_common_points()
+        return first._replace(y=y.mean(axis=0), error=standard_errors(y))
+
+    def summary(self, figure: str) -> str:
+        """One figure as text, `1.64 ± 0.15`."""
+        return with_error(*self.figures()[figure])
+
+    def _on_common_points(self) -> tuple[Curve, np.ndarray]:
+        """The first run's curve up to where all reach, and all runs there, (m, k)."""
+        curves = [curve for result in self.results if (curve := result.curve()) is not None]
+        low, high = max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves)
+        slack = 1e-9 * abs(high - low)
+        inside = (curves[0].x >= low - slack) & (curves[0].x <= high + slack)
+        x = curves[0].x[inside]
+        y = np.stack([np.interp(x, curve.x, curve.y) for curve in curves])
+        return curves[0]._replace(x=x), y
+
+
+def runs_together(of_runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """Results of several runs, one list for each run, as one list; a single run stays as it is."""
+    if len(of_runs) == 1:
+        return list(of_runs[0])
+    names = [[result.name for result in results] for results in of_runs]
+    odd = next((r for r, each in enumerate(names) if each != names[0]), None)
+    if odd is not None:
+        raise ValueError(
+            f"run {odd} gave the analyses {', '.join(names[odd])}, run 0 {', '.join(names[0])}; "
+            "runs that are taken together must be of one system"
+        )
+    return [RunsTogether(tuple(results)) for results in zip(*of_runs, strict=True)]

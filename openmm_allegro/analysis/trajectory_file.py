@@ -1,0 +1,156 @@
+"""Trajectory files to frames, chunk by chunk."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from openmm_allegro.analysis.data_set import is_data_set, load_data_set
+from openmm_allegro.analysis.frames import Frames
+
+BYTES_OF_A_CHUNK = 2**25
+SLOW_BYTES = 2**28
+"""A pass over more than so many bytes of positions shows a bar."""
+
+
+def open_trajectory(
+    trajectory_path: str | Path,
+    topology_path: str | Path | None = None,
+    *,
+    timestep_ps: float | None = None,
+    start_ps: float = 0.0,
+    stride: int = 1,
+    progress: bool = False,
+) -> Frames:
+    """Frames of a .dcd, .xtc or other trajectory that mdtraj reads in chunks, from `start_ps` on, every `stride`-th.
+
+    Data sets as extended XYZ (.xyz or .extxyz, compressed or not) are read too, without a topology, if all frames have
+    the same atoms in the same order. `timestep_ps` is the time between frames of the file, the first at zero; without
+    it the file's own times are used. A .dcd file and a data set have none: structure can be analysed then, kinetics is
+    refused. The file is read once for times and cells, and again by each analysis.
+    progress: show a bar on standard error where reading is long.
+    """
+    path = Path(trajectory_path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file `{path}`")
+    if timestep_ps is not None and timestep_ps <= 0:
+        raise ValueError(f"`timestep_ps` is {timestep_ps}; the time between frames must be positive")
+    if stride < 1:
+        raise ValueError(f"`stride` is {stride}; it must be 1 or more")
+    if is_data_set(path):
+        return _of_data_set(path, timestep_ps, start_ps, stride)
+    if topology_path is None:
+        raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms, `topology_path`")
+    if not Path(topology_path).exists():
+        raise FileNotFoundError(f"there is no file `{topology_path}`")
+    topology = mdtraj.load_topology(str(topology_path))
+    length = max(1, BYTES_OF_A_CHUNK // (12 * topology.n_atoms))
+    times, cells = _survey(path, topology, length)
+    times = _times(path, times, timestep_ps)
+    kept = _kept(path, times, start_ps, stride)
+
+    def chunks(atoms: NDArray[np.int64] | None) -> Iterator[mdtraj.Trajectory]:
+        parts = _read(path, topology, length, atoms)
+        n_parts = -(-len(times) // length)
+        shown = progress and 12 * topology.n_atoms * len(times) > SLOW_BYTES
+        console = Console(stderr=True)
+        bar = track(
+            parts, "reading", n_parts, console=console, transient=True, disable=not (shown and console.is_terminal)
+        )
+        first = 0
+        for part in bar:
+            mine = kept[(kept >= first) & (kept < first + part.n_frames)]
+            if len(mine):
+                part.time = times[first : first + part.n_frames]
+                yield part if len(mine) == part.n_frames else part[mine - first]
+            first += part.n_frames
+
+    return Frames(topology, times[kept], None if cells is None else cells[kept], chunks)
+
+
+def _times(path: Path, times: NDArray[np.float64], timestep_ps: float | None) -> NDArray[np.float64]:
+    """Times of all frames, nan where neither the file nor the user knows them."""
+    if timestep_ps is not None:
+        return timestep_ps * np.arange(len(times))
+    return np.full(len(times), np.nan) if path.suffix.lower() == ".dcd" else times
+
+
+def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) -> NDArray[np.int64]:
+    """Numbers of the frames that are analysed."""
+    if start_ps > 0 and np.isnan(times).any():
+        raise ValueError(
+            f"`{path.name}` holds no times, so that nothing is known to be before {start_ps} ps; "
+            "give the time between its frames, `timestep_ps`"
+        )
+    kept = np.arange(len(times)) if np.isnan(times).any() else np.flatnonzero(times >= start_ps)
+    if len(kept) == 0:
+        raise ValueError(
+            f"`{path.name}` has no frame at or after {start_ps} ps; its {len(times)} frames end "
+            f"at {times[-1] if len(times) else 0.0} ps"
+        )
+    return kept[::stride]
+
+
+def _of_data_set(path: Path, timestep_ps: float | None, start_ps: float, stride: int) -> Frames:
+    trajectory = load_data_set(path)
+    times = np.full(len(trajectory), np.nan) if timestep_ps is None else timestep_ps * np.arange(len(trajectory))
+    kept = _kept(path, times, start_ps, stride)
+    trajectory = trajectory[kept]
+    trajectory.time = times[kept]
+    return Frames.of(trajectory)
+
+
+def _survey(
+    path: Path, topology: mdtraj.Topology, length: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Times (f,) and cells (f, 3, 3) of all frames; the positions of all atoms are read, so that a bad file shows."""
+    times, cells = [], []
+    for part in _read(path, topology, length, None):
+        times.append(part.time)
+        if part.unitcell_vectors is not None:
+            cells.append(part.unitcell_vectors)
+    all_times = np.concatenate(times).astype(np.float64) if times else np.zeros(0)
+    all_cells = np.concatenate(cells).astype(np.float64) if cells else np.zeros((0, 3, 3))
+    return all_times, all_cells if len(all_cells) == len(all_times) > 0 else None
+
+
+def _read(
+    path: Path, topology: mdtraj.Topology, length: int, atoms: NDArray[np.int64] | None
+) -> Iterator[mdtraj.Trajectory]:
+    parts = mdtraj.iterload(str(path), top=topology, chunk=length, atom_indices=atoms)
+    while True:
+        try:
+            with _stdout_to_stderr():
+                part = next(parts)
+        except StopIteration:
+            return
+        except ValueError as error:
+            if not any(words in str(error) for words in ("same atoms", "xyz must be shape")):
+                raise
+            raise ValueError(
+                f"`{path.name}` does not hold the {topology.n_atoms} atoms of the topology; "
+                f"give the topology that it was written with"
+            ) from error
+        yield part
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep what mdtraj's DCD reader prints from C away from standard output, where a program may expect JSON."""
+    sys.stdout.flush()
+    libc, stdout = ctypes.CDLL(None), os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(stdout, 1)
+        os.close(stdout)

@@ -1,0 +1,137 @@
+"""Differences of curves and numbers by hand."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from scipy.special import erfc
+
+from openmm_allegro.analysis.compare import compare, write_comparisons
+from openmm_allegro.analysis.pictures import save_picture
+from openmm_allegro.analysis.result import Curve, Measured
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A result made by hand: a peak of unit area at `centre`, and its place."""
+
+    centre: float
+    x: np.ndarray
+    error: float = 0.02
+    name: str = "peak"
+    y_label: str = "g(r)"
+
+    def write_csv(self, path):
+        raise NotImplementedError
+
+    def draw(self, axes, label=None):
+        raise NotImplementedError
+
+    def figures(self):
+        return {"peak_nm": Measured(self.centre, self.error)}
+
+    def curve(self):
+        y = np.exp(-((self.x - self.centre) ** 2) / 2) / np.sqrt(2 * np.pi)
+        return Curve(self.x, y, np.full(len(y), self.error), "r / nm", self.y_label)
+
+
+@dataclass(frozen=True)
+class Number(Gaussian):
+    def curve(self):
+        return None
+
+
+WIDE = np.linspace(-8.0, 8.0, 1601)
+
+
+def test_shifted_gaussians_differ_by_the_overlap_integral():
+    # ∫|N(0,1) − N(d,1)| = 2 erf(d / (2√2)), so the share of ∫N = 1 is that
+    shift = 0.7
+    (found,) = compare([Gaussian(0.0, WIDE)], [Gaussian(shift, WIDE)])
+    expected = 2 * (1 - erfc(shift / (2 * np.sqrt(2))))
+    assert found.curve.per_cent == pytest.approx(100 * expected, rel=1e-4)
+    assert found.curve.mean_absolute == pytest.approx(expected / 16, rel=1e-4)
+    assert found.curve.expected_from_errors == pytest.approx(np.sqrt(2 / np.pi) * 0.02 * np.sqrt(2), rel=1e-6)
+
+
+def test_noise_alone_gives_the_difference_that_its_errors_tell():
+    @dataclass(frozen=True)
+    class Noise(Gaussian):
+        def curve(self):
+            y = self.error * np.random.default_rng(int(self.centre)).normal(size=len(self.x))
+            return super().curve()._replace(y=y)
+
+    (found,) = compare([Noise(0.0, WIDE)], [Noise(1.0, WIDE, error=0.05)])
+    assert found.curve.mean_absolute == pytest.approx(found.curve.expected_from_errors, rel=0.06)  # 3 · 0.76 / √1601
+
+
+def test_curves_are_compared_on_the_points_of_the_reference_within_both():
+    reference, predicted = Gaussian(0.0, np.linspace(-3, 3, 61)), Gaussian(0.0, np.linspace(-1, 6, 701))
+    (found,) = compare([reference], [predicted])
+    assert found.curve.reference.x == pytest.approx(np.linspace(-1, 3, 41))
+    # linear interpolation on steps of 0.01 errs by at most h²/8 |y''| = 5e-6
+    assert np.abs(found.curve.difference).max() < 5e-6
+
+
+def test_numbers_have_combined_errors_and_z():
+    (found,) = compare([Number(1.0, WIDE, error=0.3)], [Number(2.0, WIDE, error=0.4)])
+    figure = found.figures["peak_nm"]
+    assert figure.difference == pytest.approx((1.0, 0.5))
+    assert figure.z == pytest.approx(2.0)
+    assert found.curve is None
+    summary = found.summary()
+    assert summary["peak_nm_difference"] == 1.0
+    assert summary["peak_nm_z"] == pytest.approx(2.0)
+
+
+def test_numbers_without_error_or_counterpart_have_no_z():
+    @dataclass(frozen=True)
+    class More(Number):
+        def figures(self):
+            return super().figures() | {"minimum_nm": Measured(0.3, 0.1)}
+
+    (found,) = compare([Number(1.0, WIDE, error=float("nan"))], [More(2.0, WIDE)])
+    assert np.isnan(found.figures["peak_nm"].z)
+    assert np.isnan(found.figures["minimum_nm"].reference.value)
+    assert np.isnan(found.figures["minimum_nm"].z)
+    (same,) = compare([Number(1.0, WIDE, error=0.0)], [Number(1.0, WIDE, error=0.0)])
+    assert np.isnan(same.figures["peak_nm"].z)
+
+
+@pytest.mark.parametrize(
+    ("reference", "predicted", "words"),
+    [
+        ([Gaussian(0, WIDE)], [], "`peak` was analysed for the reference only"),
+        ([], [Gaussian(0, WIDE)], "`peak` was analysed for the predicted trajectory only"),
+        ([], [], "nothing to compare"),
+        (2 * [Gaussian(0, WIDE)], [Gaussian(0, WIDE)], "two analyses `peak` of the reference trajectory"),
+        ([Gaussian(0, WIDE)], [Number(0, WIDE)], "`peak` of the predicted trajectory has no curve"),
+        ([Gaussian(0, WIDE)], [Gaussian(0, WIDE, y_label="n(r)")], r"has `g\(r\)`, that of the predicted .* `n\(r\)`"),
+        ([Gaussian(0, WIDE)], [Gaussian(0, WIDE + 20)], "fewer than two points in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(reference, predicted, words):
+    with pytest.raises(ValueError, match=words):
+        compare(reference, predicted)
+
+
+def test_tables_hold_both_curves_and_all_numbers(tmp_path):
+    found = compare(
+        [Gaussian(0.0, WIDE), Number(1.0, WIDE, name="n")], [Gaussian(0.5, WIDE), Number(1.5, WIDE, name="n")]
+    )
+    lines = found[0].write_csv(tmp_path / "c.csv").read_text().splitlines()
+    assert (
+        lines[0] == "r / nm,reference g(r),reference error,predicted g(r),predicted error,difference,difference error"
+    )
+    assert len(lines) == 1602
+    lines = write_comparisons(found, tmp_path / "f.csv").read_text().splitlines()
+    assert lines[0].startswith("analysis,figure,reference,reference_error,predicted,")
+    assert lines[2] == "n,peak_nm,1,0.02,1.5,0.02,0.5,0.02828427125,17.67766953"
+    assert found[1].write_csv(tmp_path / "n.csv").read_text().splitlines()[1] == lines[2]
+
+
+def test_pictures_of_curves_and_of_numbers_are_drawn(tmp_path):
+    reference = [Gaussian(0.0, WIDE), Number(1.0, WIDE, name="n")]
+    predicted = [replace(each, centre=each.centre + 0.05) for each in reference]
+    path = save_picture(tmp_path / "c.png", [each.draw for each in compare(reference, predicted)])
+    assert path.stat().st_size > 10_000

@@ -1,0 +1,69 @@
+"""Hops of known rate and length are found, rattling and brief visits are not."""
+
+import numpy as np
+import pytest
+from trajectories import atoms
+
+from openmm_allegro.analysis.hops import hop_function, hops
+
+
+def rattling(shape, width_nm, seed=0):
+    return np.random.default_rng(seed).normal(scale=width_nm, size=shape)
+
+
+def test_the_hop_function_is_that_of_its_definition():
+    positions = rattling((40, 3, 3), 1.0).cumsum(axis=0)
+    half = 6
+    squared, apart = hop_function(positions, half)
+    for moment in (6, 17, 34):
+        before, after = positions[moment - half : moment], positions[moment : moment + half]
+        one = ((before - after.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
+        other = ((after - before.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
+        assert squared[moment - half] == pytest.approx(np.sqrt(one * other), rel=1e-10)
+        exact = np.linalg.norm(before.mean(axis=0) - after.mean(axis=0), axis=1)
+        assert apart[moment - half] == pytest.approx(exact, rel=1e-10)
+    assert squared.shape == (40 - 2 * half + 1, 3)
+
+
+def test_poisson_hops_on_a_lattice_are_counted_with_their_rate_length_and_times():
+    n_frames, n_atoms, rate, length = 4000, 30, 0.002, 0.3
+    random = np.random.default_rng(3)
+    hopping = random.random((n_frames, n_atoms)) < rate
+    hopping[0] = False
+    axis = np.eye(3)[random.integers(0, 3, (n_frames, n_atoms))]
+    sign = random.choice([-1.0, 1.0], (n_frames, n_atoms, 1))
+    sites = length * np.cumsum(hopping[:, :, None] * axis * sign, axis=0)
+    walk = atoms(["Li"] * n_atoms, sites + rattling(sites.shape, 0.02), times=0.1 * np.arange(n_frames))
+    found = hops(walk, "Li", relative_to="none")  # half a window: 10 frames, in which 2 % of the hops meet another
+    rate_per_ps = rate / 0.1
+    # 240 hops: 6.5 % by counting
+    assert found.rate_per_ps.value == pytest.approx(hopping.sum() / (n_frames * n_atoms * 0.1), rel=0.05)
+    assert abs(found.rate_per_ps.value - rate_per_ps) < 4 * found.rate_per_ps.error
+    assert np.median(found.distance_nm) == pytest.approx(length, abs=0.01)  # 0.02 nm √(2/10) of rattling
+    true_times = {(int(f), int(k)) for f, k in np.argwhere(hopping)}
+    exact = [(round(t / 0.1), int(k)) in true_times for t, k in zip(found.time_ps, found.path, strict=True)]
+    assert np.mean(exact) > 0.9
+    expected = rate_per_ps * 0.3**2 / 6 * 1e-2
+    assert found.figures()["uncorrelated_diffusion_cm2_per_s"].value == pytest.approx(expected, rel=0.25)
+
+
+def test_rattling_and_a_brief_visit_are_no_hops():
+    xyz = rattling((400, 5, 3), 0.03)
+    xyz[200:204, 2] += np.array([0.3, 0.0, 0.0])  # back after 0.4 ps, less than half the window
+    found = hops(atoms(["Li"] * 5, xyz, times=0.1 * np.arange(400)), "Li", relative_to="none", shortest_nm=0.2)
+    assert len(found.time_ps) == 0
+    assert found.curve() is None
+    assert found.figures()["rate_per_ns"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"window_ps": 0.1}, "must hold 4 or more"),
+        ({"window_ps": 100.0}, "and the trajectory longer"),
+        ({"shortest_nm": 0.0}, "`shortest_nm` is 0.0; it must be positive"),
+    ],
+)
+def test_what_cannot_be_done_is_said(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        hops(atoms(["Li"] * 2, np.zeros((50, 2, 3)), times=0.1 * np.arange(50)), "Li", **arguments)
