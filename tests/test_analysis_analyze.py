@@ -1,31 +1,41 @@
-"""All analyses in one call, from files to files."""
+"""Analyses from files to files: of one run, of several, beside a reference."""
 
 import csv
 import json
 
+import ase
+import ase.io
 import numpy as np
 import pytest
 from trajectories import atoms
 
-from openmm_allegro.analysis.analyze import analyze_trajectory
-from openmm_allegro.analysis.rdf import mean_absolute_difference, radial_distribution
+from openmm_allegro.analysis.analyze import analyze_trajectories, compare_trajectories
+from openmm_allegro.analysis.msd import mean_squared_displacement
+from openmm_allegro.analysis.rdf import radial_distribution
+from openmm_allegro.analysis.trajectory_file import open_trajectory
 
 CELL = np.array([[1.6, 0.0, 0.0], [0.2, 1.5, 0.0], [-0.3, 0.1, 1.7]])  # nm
+ELEMENTS = ["O"] * 12 + ["H"] * 8
 
 
 def gas(seed, n_frames=60, cell=CELL):
     random = np.random.default_rng(seed)
     steps = random.normal(scale=0.02, size=(n_frames, 20, 3))
     steps[0] = random.uniform(0, 1, (20, 3)) @ cell
-    return atoms(["O"] * 12 + ["H"] * 8, np.cumsum(steps, axis=0), times=10 + 0.5 * np.arange(n_frames), cell=cell)
+    return atoms(ELEMENTS, np.cumsum(steps, axis=0), times=10 + 0.5 * np.arange(n_frames), cell=cell)
 
 
 @pytest.fixture
 def files(tmp_path):
-    first = gas(1)
-    first.save(str(tmp_path / "run.xtc"))
-    first[0].save(str(tmp_path / "run.pdb"))
+    for name, seed in (("run", 1), ("again", 3)):
+        gas(seed).save(str(tmp_path / f"{name}.xtc"))
+    gas(1)[0].save(str(tmp_path / "run.pdb"))
     gas(2, n_frames=20, cell=1.1 * CELL).save(str(tmp_path / "reference.dcd"))
+    images = [
+        ase.Atoms(ELEMENTS, positions=10 * xyz, cell=10 * CELL, pbc=True)
+        for xyz in gas(4, n_frames=20).xyz.astype(float)
+    ]
+    ase.io.write(tmp_path / "frames.extxyz", images)
     time = 10 + 0.1 * np.arange(300)
     energy = 0.01 * time + np.random.default_rng(0).normal(size=300)
     lines = [f"{t:.1f},{e}" for t, e in zip(time, energy, strict=True)]
@@ -34,70 +44,112 @@ def files(tmp_path):
 
 
 def test_every_analysis_gives_its_file_its_panel_and_its_figures(files):
-    figures = analyze_trajectory(
-        files / "run.xtc",
-        files / "run.pdb",
-        log=files / "log.csv",
-        reference=files / "reference.dcd",
-        output_dir=files / "out" / "new",
-        start_ps=15.0,
+    figures = analyze_trajectories(
+        [files / "run.xtc"], files / "run.pdb", log=files / "log.csv", output_dir=files / "out" / "new", start_ps=15.0
     )
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert (figures["n_atoms"], figures["n_frames"], figures["start_ps"], figures["end_ps"]) == (20, 50, 15.0, 39.5)
-    assert set(figures["rdf"]) == {"H-H", "O-H", "O-O"}
-    assert set(figures["msd"]) == {"H", "O"}
-    assert figures["density"]["mean_g_per_cm3"] == pytest.approx(
+    assert [figures[name] for name in ("n_atoms", "n_runs", "n_frames", "start_ps", "end_ps")] == [
+        20,
+        1,
+        50,
+        15.0,
+        39.5,
+    ]
+    assert set(figures["rdf"]) == {"rdf_H-H", "rdf_O-H", "rdf_O-O"}
+    assert set(figures["msd"]) == {"msd_H", "msd_O"}
+    density = figures["density"]["density"]
+    assert density["density_g_per_cm3"] == pytest.approx(
         (12 * 15.999 + 8 * 1.008) * 1.66053907e-3 / np.linalg.det(CELL), rel=1e-3
     )
-    assert figures["energy"]["drift_error_mev_per_atom_per_ns"] > 0
+    assert density["density_g_per_cm3_error"] == pytest.approx(0, abs=1e-6)  # it never changes
+    assert figures["energy"]["energy"]["drift_mev_per_atom_per_ns_error"] > 0
     written = {path.name for path in (files / "out" / "new").iterdir()}
-    tables = {"density.csv", "energy.csv", "msd_H.csv", "msd_O.csv"}
-    rdf_tables = {f"rdf_{pair}{what}.csv" for pair in ("H-H", "O-H", "O-O") for what in ("", "_reference")}
-    assert written == tables | rdf_tables | {"analysis.png"}
+    tables = {f"{name}.csv" for name in ("density", "energy", "msd_H", "msd_O", "rdf_H-H", "rdf_O-H", "rdf_O-O")}
+    assert written == tables | {"analysis.png"}
     assert {path.rsplit("/", 1)[-1] for path in figures["files"]} == written
 
 
-def test_the_difference_to_the_reference_is_that_of_the_written_tables(files):
-    figures = analyze_trajectory(
-        files / "run.xtc", files / "run.pdb", what=("rdf",), reference=files / "reference.dcd", output_dir=files
+def test_figures_are_those_of_the_functions(files):
+    figures = analyze_trajectories(
+        [files / "run.xtc"], files / "run.pdb", what=["msd:element=O:n_blocks=4"], output_dir=files
     )
-    columns = []
-    for name in ("rdf_O-O.csv", "rdf_O-O_reference.csv"):
-        with open(files / name) as file:
-            columns.append(np.array([float(row["g"]) for row in csv.DictReader(file)]))
-    assert figures["rdf"]["O-O"]["mean_absolute_difference"] == pytest.approx(
-        np.mean(np.abs(columns[0] - columns[1])), rel=1e-6
-    )
+    frames = open_trajectory(files / "run.xtc", files / "run.pdb")
+    value, error = mean_squared_displacement(frames, "O", n_blocks=4).figures()["diffusion_cm2_per_s"]
+    assert figures["msd"]["msd_O"]["diffusion_cm2_per_s"] == pytest.approx(value)
+    assert figures["msd"]["msd_O"]["diffusion_cm2_per_s_error"] == pytest.approx(error)
 
 
-def test_a_trajectory_equals_itself():
-    one = radial_distribution(gas(1), ("O", "H"))
-    assert mean_absolute_difference(one, radial_distribution(gas(1), ("O", "H"))) == 0.0
+def test_errors_of_several_runs_are_over_the_runs(files):
+    runs = [files / "run.xtc", files / "again.xtc"]
+    figures = analyze_trajectories(runs, files / "run.pdb", what=["msd:element=O"], output_dir=files)
+    of_each = [
+        mean_squared_displacement(open_trajectory(path, files / "run.pdb"), "O").diffusion_cm2_per_s for path in runs
+    ]
+    assert figures["n_runs"] == 2
+    assert figures["msd"]["msd_O"]["diffusion_cm2_per_s"] == pytest.approx(np.mean(of_each))
+    assert figures["msd"]["msd_O"]["diffusion_cm2_per_s_error"] == pytest.approx(np.ptp(of_each) / 2)
 
 
 def test_the_log_alone_is_enough(files):
-    figures = analyze_trajectory(
-        files / "run.xtc", files / "run.pdb", what=(), log=files / "log.csv", output_dir=files / "out"
+    figures = analyze_trajectories(
+        [files / "run.xtc"], files / "run.pdb", what=(), log=files / "log.csv", output_dir=files / "out"
     )
-    assert set(figures) == {"n_atoms", "n_frames", "start_ps", "end_ps", "energy", "files"}
+    assert set(figures) == {"n_atoms", "n_runs", "n_frames", "start_ps", "end_ps", "energy", "files"}
 
 
-def test_a_density_that_never_changes_is_exact(files):
-    figures = analyze_trajectory(files / "run.xtc", files / "run.pdb", what=("density",), output_dir=files / "out")
-    assert figures["density"]["error_g_per_cm3"] == pytest.approx(0, abs=1e-6)
+def test_the_difference_to_a_reference_is_that_of_the_curves(files):
+    figures = compare_trajectories(
+        files / "reference.dcd",
+        [files / "run.xtc"],
+        files / "run.pdb",
+        what=["rdf:pair=O-O:r_max_nm=0.7"],
+        output_dir=files / "out",
+    )
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    ours, theirs = (
+        radial_distribution(open_trajectory(files / name, files / "run.pdb"), ("O", "O"), r_max_nm=0.7)
+        for name in ("run.xtc", "reference.dcd")
+    )
+    area = np.trapezoid(np.abs(ours.g - theirs.g), ours.r_nm) / np.trapezoid(theirs.g, theirs.r_nm)
+    assert figures["rdf"]["rdf_O-O"]["difference_per_cent"] == pytest.approx(100 * area)
+    assert {path.name for path in (files / "out").iterdir()} == {"rdf_O-O.csv", "figures.csv", "comparison.png"}
+    with (files / "out" / "figures.csv").open() as file:
+        assert {row["analysis"] for row in csv.DictReader(file)} == {"rdf_O-O"}
+
+
+def test_runs_are_compared_with_a_data_set(files):
+    figures = compare_trajectories(
+        files / "frames.extxyz",
+        [files / "run.xtc", files / "again.xtc"],
+        files / "run.pdb",
+        what=["rdf:r_max_nm=0.7"],
+        output_dir=files / "out",
+    )
+    assert (figures["n_runs"], figures["n_frames"], figures["n_reference_frames"]) == (2, 120, 20)
+    assert set(figures["rdf"]) == {"rdf_O-O", "rdf_O-H", "rdf_H-H"}
+
+
+def test_a_trajectory_does_not_differ_from_itself(files):
+    figures = compare_trajectories(
+        files / "run.xtc", [files / "run.xtc"], files / "run.pdb", what=["rdf"], output_dir=files / "out"
+    )
+    assert figures["rdf"]["rdf_O-O"]["difference_per_cent"] == 0.0
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"what": ("rdf", "vacf")}, "there is no analysis `vacf`; choose from rdf, msd, density"),
+        ({"what": ("rdf", "vcaf")}, "there is no analysis `vcaf`; choose from rdf, "),
         ({"what": ()}, "nothing was asked for"),
-        ({"what": ("msd",), "reference": "run.xtc"}, "add `rdf` to the analyses"),
-        ({"r_max_nm": 2.0}, "half the shortest height of the cell is 0.7"),
-        ({"start_ps": 35.0}, "10 frames in 4 blocks leave 2 a block"),
+        ({"what": ("rdf:r_max_nm=2.0",)}, "half the shortest height of the cell is 0.7"),
         ({"start_ps": 50.0}, "no frame at or after 50.0 ps"),
     ],
 )
 def test_what_cannot_be_done_is_said(files, arguments, words):
     with pytest.raises(ValueError, match=words):
-        analyze_trajectory(files / "run.xtc", files / "run.pdb", output_dir=files / "out", **arguments)
+        analyze_trajectories([files / "run.xtc"], files / "run.pdb", output_dir=files / "out", **arguments)
+
+
+def test_a_reference_needs_an_analysis(files):
+    with pytest.raises(ValueError, match="nothing was asked for"):
+        compare_trajectories(files / "run.xtc", [files / "run.xtc"], files / "run.pdb", what=(), output_dir=files)

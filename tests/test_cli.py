@@ -19,7 +19,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:lightning"),
 ]
-VERBS = ("train", "evaluate", "export", "simulate", "analyze", "bench", "info", "ensemble", "calibrate", "select")
+VERBS = (
+    "train",
+    "evaluate",
+    "export",
+    "simulate",
+    "analyze",
+    "compare",
+    "bench",
+    "info",
+    "ensemble",
+    "calibrate",
+    "select",
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +161,19 @@ def test_analyze_prints_figures_though_its_reader_prints_too(capfd, finished_run
     ]
     figures = printed_json(capfd, "analyze", *words, "--output", tmp_path)
     assert figures["n_frames"] == 4
-    assert figures["density"]["mean_g_per_cm3"] == pytest.approx(0.997, abs=1e-3)
+    assert figures["density"]["density"]["density_g_per_cm3"] == pytest.approx(0.997, abs=1e-3)
+
+
+def test_compare_prints_differences(capfd, finished_run, tmp_path):
+    run = finished_run / "trajectory.dcd"
+    figures = printed_json(capfd, "compare", run, run, "--topology", finished_run / "start.pdb", "--output", tmp_path)
+    assert figures["rdf"]["rdf_O-O"]["difference_per_cent"] == 0.0
+
+
+def test_analyze_lists_what_it_knows(capfd):
+    capfd.readouterr()
+    assert main(["analyze", "--list"]) == 0
+    assert "angles:triplet=…" in capfd.readouterr().out
 
 
 def test_evaluate_prints_errors(capfd, inputs, tmp_path):

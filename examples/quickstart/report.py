@@ -10,10 +10,10 @@ from matplotlib.ticker import LogFormatter
 from rich.table import Table
 
 from openmm_allegro.analysis.energy import EnergyDrift, energy_drift, read_log
-from openmm_allegro.analysis.frames import load_trajectory
 from openmm_allegro.analysis.msd import MeanSquaredDisplacement, mean_squared_displacement
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.rdf import RadialDistribution, mean_absolute_difference, radial_distribution
+from openmm_allegro.analysis.trajectory_file import open_trajectory
 from openmm_allegro.simulate import SimulateResult
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.metrics import FramePrediction
@@ -59,8 +59,8 @@ def compare(hot: SimulateResult, free: SimulateResult, data: Path) -> Comparison
     """Structure and diffusion of the run with a thermostat, energy of the one without, beside the reference."""
     start_ps = min(EQUILIBRATION_PS, hot.time_ps / 4)
     log = read_log(hot.log, ("Time (ps)", "Temperature (K)"))
-    model = load_trajectory(hot.trajectory, hot.final_structure, start_ps=start_ps)
-    reference = load_trajectory(data / "reference.xtc", data / "reference.pdb")
+    model = open_trajectory(hot.trajectory, hot.final_structure, start_ps=start_ps)
+    reference = open_trajectory(data / "reference.xtc", data / "reference.pdb")
     return Comparison(
         rdf=[
             (

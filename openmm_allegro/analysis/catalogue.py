@@ -16,6 +16,7 @@ from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.selection import element_symbols, elements_of
 
 Function = Callable[..., Result]
+REQUIRED = inspect.Parameter.empty
 
 
 class Entry(NamedTuple):
@@ -99,8 +100,14 @@ def parameters_of(function: Function) -> dict[str, type]:
 
 
 def run(request: Request, frames: Frames) -> list[Result]:
-    """Do one analysis; where it is done for each pair or element, all of them that are not chosen."""
+    """Do one analysis; where it is done for each pair or element, all of them that are not chosen.
+
+    With fewer frames than blocks, and no `n_blocks` asked for, each frame is a block.
+    """
     function, each = function_of(request.name), CATALOGUE[request.name].each
+    blocks = inspect.signature(function).parameters.get("n_blocks")
+    if blocks is not None and "n_blocks" not in request.options and frames.n_frames < blocks.default:
+        request = Request(request.name, {**request.options, "n_blocks": frames.n_frames})
     if each is None or each in request.options:
         _check_given(request, function)
         return [function(frames, **request.options)]
@@ -115,23 +122,27 @@ def run(request: Request, frames: Frames) -> list[Result]:
 
 
 def described() -> str:
-    """A line or two for each analysis: name, options with their defaults, and what it is."""
+    """Every analysis: what has to be given, what it is, and its other options with their defaults."""
     lines = []
-    for name in CATALOGUE:
+    for name, entry in CATALOGUE.items():
         function = function_of(name)
-        words = []
-        for parameter in list(inspect.signature(function).parameters.values())[1:]:
-            default = parameter.default
-            words.append(
-                parameter.name if default in (inspect.Parameter.empty, None) else f"{parameter.name}={_shown(default)}"
-            )
-        lines.append(f"{':'.join([name, *words])}\n    {_first_sentence(function)}")
+        known = parameters_of(function)
+        defaults = {option: inspect.signature(function).parameters[option].default for option in known}
+        needed = [f"{option}=…" for option in known if option != entry.each and defaults[option] is REQUIRED]
+        free = [
+            option if defaults[option] is None else f"{option}={_shown(defaults[option])}"
+            for option in known
+            if option != entry.each and defaults[option] is not REQUIRED
+        ]
+        scope = f"  (every {entry.each}, or one: {name}:{entry.each}=…)" if entry.each else ""
+        lines += [":".join([name, *needed]) + scope, f"    {_first_sentence(function)}"]
+        lines += [f"    options: {', '.join(free)}"] if free else []
     return "\n".join(lines)
 
 
 def _check_given(request: Request, function: Function) -> None:
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
-        if parameter.default is inspect.Parameter.empty and parameter.name not in request.options:
+        if parameter.default is REQUIRED and parameter.name not in request.options:
             raise ValueError(
                 f"`{request.name}` needs `{parameter.name}`; write {request.name}:{parameter.name}=… "
                 "(`openmm-allegro analyze --list` shows all options)"

@@ -1,0 +1,65 @@
+"""Several runs as one result: means, errors over the runs, and what does not belong together."""
+
+import csv
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from trajectories import atoms
+
+from openmm_allegro.analysis.density import mass_density
+from openmm_allegro.analysis.rdf import radial_distribution
+from openmm_allegro.analysis.runs import runs_together
+
+
+def gas(seed, edge=1.5, elements="OOOOO"):
+    random = np.random.default_rng(seed)
+    return atoms(
+        elements, random.uniform(0, edge, (10, len(elements), 3)), times=np.arange(10.0), cell=edge * np.eye(3)
+    )
+
+
+def test_curves_and_errors_are_those_over_the_runs(tmp_path):
+    alone = [radial_distribution(gas(seed), ("O", "O"), r_max_nm=0.7) for seed in range(4)]
+    (together,) = runs_together([[each] for each in alone])
+    curve = together.curve()
+    g = np.stack([each.g for each in alone])
+    np.testing.assert_allclose(curve.y, g.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(curve.error, g.std(axis=0, ddof=1) / 2, atol=1e-12)  # √4 runs
+    with together.write_csv(tmp_path / "g.csv").open() as file:
+        row = list(csv.DictReader(file))[-1]
+    assert [float(row[f"run {r}"]) for r in range(4)] == pytest.approx(g[:, -1], rel=1e-6)
+
+
+def test_a_curve_ends_where_the_shortest_run_ends():
+    alone = [radial_distribution(gas(seed, edge), ("O", "O")) for seed, edge in enumerate((1.5, 1.2))]
+    (together,) = runs_together([[each] for each in alone])
+    assert together.curve().x[-1] == pytest.approx(alone[1].r_nm[-1])
+
+
+def test_figures_are_means_with_the_error_of_the_mean():
+    alone = [mass_density(gas(0, edge)) for edge in (1.0, 1.1, 1.2)]
+    (together,) = runs_together([[each] for each in alone])
+    values = np.array([each.figures()["density_g_per_cm3"].value for each in alone])
+    value, error = together.figures()["density_g_per_cm3"]
+    assert value == pytest.approx(values.mean())
+    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(3))
+
+
+def test_runs_are_drawn_thinly_under_their_mean():
+    (together,) = runs_together([[radial_distribution(gas(seed), ("O", "O"))] for seed in range(3)])
+    axes = Figure().subplots()
+    together.draw(axes)
+    assert len(axes.lines) == 4
+    assert "nm" in axes.get_xlabel()
+
+
+def test_one_run_stays_what_it_is():
+    result = mass_density(gas(0))
+    assert runs_together([[result]]) == [result]
+
+
+def test_runs_of_different_systems_are_refused():
+    first, second = (radial_distribution(gas(0, elements=e), (e[0], e[0])) for e in ("OOOO", "HHHH"))
+    with pytest.raises(ValueError, match="run 1 gave the analyses rdf_H-H, run 0 rdf_O-O"):
+        runs_together([[first], [second]])
