@@ -1,5 +1,6 @@
 """The quickstart: its data are sound, and its one command makes what it promises."""
 
+import json
 import os
 import subprocess
 import sys
@@ -145,3 +146,23 @@ def test_labels_are_those_of_gfn1_xtb(held_out_frames):
     assert again.get_potential_energy() == pytest.approx(frame.get_potential_energy(), abs=1e-3)
     # positions are rounded to 1e-5 Å, and an O-H bond pulls back with some 50 eV/Å²
     np.testing.assert_allclose(again.get_forces(), frame.get_forces(), atol=2e-3)
+
+
+@pytest.mark.slow
+def test_the_electrolyte_example_leaves_its_report_and_figures(ab_initio_data, tmp_path):
+    if not (ab_initio_data / "lips_83atom").is_dir():
+        pytest.skip("no frames of LiPS among the published sets here")
+    script = QUICKSTART.parent / "electrolyte" / "electrolyte.py"
+    done = subprocess.run(
+        [sys.executable, script, ab_initio_data, "--quick", "--output", tmp_path / "out"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert figures["stable_runs"] == figures["runs"] == 2
+    assert figures["lithium"]["diffusion_cm2_per_s"] > 0
+    assert figures["structure"]["rdf_Li-S"]["difference_per_cent"] < 25
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")

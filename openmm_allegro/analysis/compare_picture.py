@@ -16,8 +16,12 @@ REFERENCE, PREDICTED = "black", "#d1495b"
 
 
 def draw_curves(axes: "Axes", name: str, curve: "CurveDifference") -> None:
-    """Both curves with their errors, and the difference with the combined error below."""
-    below = axes.inset_axes((0.0, -0.42, 1.0, 0.36), sharex=axes)
+    """Both curves with their errors, and the difference with the combined error in the lower third of the place."""
+    place = axes.get_subplotspec()
+    assert place is not None and axes.figure is not None  # axes of `Figure.subplots`
+    above, under = place.subgridspec(2, 1, height_ratios=(2.6, 1), hspace=0.05)
+    axes.set_subplotspec(above)
+    below = axes.figure.add_subplot(under, sharex=axes)
     for each, color, label in ((curve.reference, REFERENCE, "reference"), (curve.predicted, PREDICTED, "predicted")):
         axes.plot(each.x, each.y, color=color, linewidth=1.1, label=label)
         axes.fill_between(each.x, each.y - each.error, each.y + each.error, color=color, alpha=0.25, linewidth=0)
