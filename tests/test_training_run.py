@@ -305,3 +305,16 @@ def test_a_run_stores_what_it_took_from_its_training_frames(tmp_path, caplog):
     assert "neighbours of an atom within 4 Å" in said
     assert "force RMS [eV/Å]: H " in said
     assert "energy of each type [eV]: H -13, O -2041" in said
+
+
+def test_a_run_that_has_diverged_says_so_and_keeps_its_best_model(tmp_path):
+    config = load_config(write_toy_run(tmp_path, "max_epochs = 400"))
+    # the learning rate rises until the weights are thrown about
+    rising = {"lr": 30.0, "warmup_steps": 3000, "schedule": "constant", "average": "none"}
+    config = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=rising)})
+    with pytest.raises(ValueError, match=r"has diverged: .* start again with a lower `optimizer.lr` \(here 30\)"):
+        train(config, tmp_path / "out", progress=False, pictures=False)
+    with (tmp_path / "out" / "history.csv").open() as file:
+        losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+    training = read_metadata(tmp_path / "out" / "best.safetensors")["provenance"]["training"]
+    assert training["validation_loss"] == min(losses)

@@ -1,6 +1,7 @@
 """What a run leaves on disk: model files, the state to resume from, the history. Files are replaced whole."""
 
 import csv
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ LEFT_BY_A_STOPPED_START = {
     f"{STATISTICS_FILE}.tmp",
 }
 """What a run may leave in its folder before it can be resumed."""
+DIVERGED = 1000.0
+"""Times the best validation loss: errors some thirty times as large, from which no run comes back."""
 SECONDS_BETWEEN_SAVES = 10
 """An epoch that is not validated and ends sooner after the last resume file does not write one."""
 
@@ -85,10 +88,12 @@ class Keeper(Callback):
     def validate_and_save(self, module: TrainingModule) -> None:
         """One validation, and the files that follow from it."""
         row = module.validate(self.validation)
-        if not row["validation_loss"] < float("inf"):
+        best = min([earlier["validation_loss"] for earlier in module.history[:-1]], default=math.inf)
+        if not row["validation_loss"] < min(DIVERGED * max(best, 1e-12), math.inf):
             raise ValueError(
-                f"the validation loss is {row['validation_loss']} after step {module.steps}; lower "
-                f"`optimizer.lr` or set `optimizer.gradient_clip`; the last good model is in `{self.folder}`"
+                f"the training has diverged: the validation loss is {row['validation_loss']:.4g} after step "
+                f"{module.steps}, its best was {best:.4g}; start again with a lower `optimizer.lr` (here "
+                f"{module.config.optimizer.lr:g}); the best model so far is in `{self.folder}`"
             )
         if processes.is_first():
             self._save(module, row)
