@@ -81,7 +81,7 @@ class Paths:
             yield block
 
     def positions_nm(self, frame: int) -> Array:
-        """Unwrapped positions of one frame, (k, 3); the file's but for whole cells and a shift."""
+        """Positions of one frame, (k, 3), less those of the common centre of mass."""
         if self._in_memory:
             return self.start_nm + self._tile[frame]
         place = frame % self._tile_length
@@ -110,12 +110,19 @@ class Paths:
 
 
 def collect_paths(
-    frames: Frames, selections: Sequence[str], *, centres: str = "atoms", relative_to: str = "all"
+    frames: Frames,
+    selections: Sequence[str],
+    *,
+    centres: str = "atoms",
+    relative_to: str = "all",
+    unwrapped: bool = True,
 ) -> list[Paths]:
     """Paths of each selection, in one pass over equally spaced frames.
 
     centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or bonded
     `molecules`. relative_to: selection whose centre of mass is held at rest, `none` for positions as they are.
+    unwrapped: follow atoms through the faces of the cell; else they stay where the file has them, which is needed for
+    distances between atoms: where a cell changes, unwrapped atoms are not whole cells away from there.
     """
     if centres not in CENTRES:
         raise ValueError(f"`centres` is `{centres}`; choose from {', '.join(CENTRES)}")
@@ -125,8 +132,10 @@ def collect_paths(
     weights = masses[reference] / masses[reference].sum()
     groups = [_groups(topology, selection, centres) for selection in selections]
     paths: list[Paths] = []
-    for positions in unwrapped_nm(frames):
-        shift = weights @ positions[reference]
+    followed = unwrapped_nm(frames)
+    in_file = zip(frames.positions_nm(), followed, strict=True)
+    for positions, path in ((each, each) for each in followed) if unwrapped else in_file:
+        shift = weights @ path[reference]
         found = [_centres_of_mass(positions, masses, *group) - shift for group in groups]
         if not paths:
             times = frames.times_ps - frames.times_ps[0]

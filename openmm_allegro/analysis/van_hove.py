@@ -149,7 +149,8 @@ def van_hove_distinct(
     if len(same) and not np.array_equal(first, second):
         raise ValueError(f"`{pair[0]}` and `{pair[1]}` share {len(same)} atoms; choose the same or different ones")
     of_one = bool(len(same))
-    all_paths = collect_paths(frames, pair[:1] if of_one else pair, relative_to=relative_to)
+    selections = pair[:1] if of_one else pair
+    all_paths = collect_paths(frames, selections, relative_to=relative_to, unwrapped=False)
     were, are = all_paths[0], all_paths[-1]
     if n_origins is None:
         n_origins = min(max(n_blocks, ATOMS_AS_ORIGINS // were.n_paths), 100)
