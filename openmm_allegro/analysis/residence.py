@@ -20,7 +20,7 @@ from openmm_allegro.analysis.intervals import Intervals, intervals_together, of_
 from openmm_allegro.analysis.neighbours import pairs_within
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.selection import atoms_of, file_name
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ResidenceTime:
 
     @property
     def name(self) -> str:
-        return f"residence_{'-'.join(self.pair).replace(' ', '_')}"
+        return f"residence_{file_name(self.pair)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"lag_ps": self.lag_ps, "survival": self.survival, "survival_error": self.survival_error}
