@@ -50,6 +50,12 @@ def analyze(
     output: Annotated[Path, typer.Option(help="Folder for tables and the picture.")] = Path("analysis"),
     what: What = ["rdf", "msd", "density"],  # noqa: B006 (typer copies it)
     log: Annotated[Path | None, typer.Option(help="log.csv of the run, for the drift of its energy.")] = None,
+    temperature_k: Annotated[
+        float | None,
+        typer.Option(
+            help="With --log: expansion, compressibility and viscosity, where volumes and pressures are in it."
+        ),
+    ] = None,
     start_ps: Start = 0.0,
     timestep_ps: Timestep = None,
     stride: Stride = 1,
@@ -74,6 +80,7 @@ def analyze(
             topology,
             what=requests(what),
             log=log,
+            temperature_k=temperature_k,
             output_dir=output,
             start_ps=start_ps,
             timestep_ps=timestep_ps,

@@ -10,6 +10,7 @@ import pytest
 from trajectories import atoms
 
 from openmm_allegro.analysis.analyze import analyze_trajectories, compare_trajectories
+from openmm_allegro.analysis.logs import log_results
 from openmm_allegro.analysis.msd import mean_squared_displacement
 from openmm_allegro.analysis.rdf import radial_distribution
 from openmm_allegro.analysis.trajectory_file import open_trajectory
@@ -62,7 +63,7 @@ def test_every_analysis_gives_its_file_its_panel_and_its_figures(files):
         (12 * 15.999 + 8 * 1.008) * 1.66053907e-3 / np.linalg.det(CELL), rel=1e-3
     )
     assert density["density_g_per_cm3_error"] == pytest.approx(0, abs=1e-6)  # it never changes
-    assert figures["energy"]["energy"]["drift_mev_per_atom_per_ns_error"] > 0
+    assert figures["log"]["energy"]["drift_mev_per_atom_per_ns_error"] > 0
     written = {path.name for path in (files / "out" / "new").iterdir()}
     tables = {f"{name}.csv" for name in ("density", "energy", "msd_H", "msd_O", "rdf_H-H", "rdf_O-H", "rdf_O-O")}
     assert written == tables | {"analysis.png"}
@@ -94,7 +95,27 @@ def test_the_log_alone_is_enough(files):
     figures = analyze_trajectories(
         [files / "run.xtc"], files / "run.pdb", what=(), log=files / "log.csv", output_dir=files / "out"
     )
-    assert set(figures) == {"n_atoms", "n_runs", "n_frames", "start_ps", "end_ps", "energy", "files"}
+    assert set(figures) == {"n_atoms", "n_runs", "n_frames", "start_ps", "end_ps", "log", "files"}
+
+
+def test_a_log_gives_what_its_columns_allow(files):
+    random = np.random.default_rng(1)
+    path, time = files / "npt.csv", 0.1 * np.arange(400)
+    names = ["Time (ps)", "Potential Energy (kJ/mole)", "Total Energy (kJ/mole)", "Box Volume (nm^3)"]
+    rows = np.stack([time, random.normal(size=400), random.normal(size=400), random.normal(8, 0.05, 400)], axis=1)
+
+    def written(count):
+        np.savetxt(path, rows[:, :count], delimiter=",", header=",".join(f'"{n}"' for n in names[:count]), comments="#")
+        return path
+
+    assert [each.name for each in log_results(written(4), 20)] == ["energy"]
+    assert [each.name for each in log_results(written(4), 20, temperature_k=300.0)] == ["energy", "npt"]
+    rows[:, 3] = 8.0
+    assert [each.name for each in log_results(written(4), 20, temperature_k=300.0)] == ["energy"]
+    with pytest.raises(ValueError, match="`npt.csv` has neither `Total Energy"):
+        log_results(written(2), 20)
+    with pytest.raises(FileNotFoundError, match="there is no file `.*absent.csv`"):
+        log_results(files / "absent.csv", 20)
 
 
 def test_the_difference_to_a_reference_is_that_of_the_curves(files):

@@ -79,7 +79,7 @@ def training_config(quick: bool) -> TrainingConfig:
 def run(quick: bool, folder: Path, **flags: object) -> SimulateResult:
     """What `simulate.toml` says, with some options changed."""
     if quick:
-        flags |= {"steps": 40, "report_every": 1, "timestep_fs": 0.5, "replicate": (1, 1, 1)}
+        flags |= {"steps": 60, "report_every": 1, "timestep_fs": 0.5, "replicate": (1, 1, 1)}
     return simulate(simulate_config.load_config(HERE / "simulate.toml", flags), folder)
 
 

@@ -69,7 +69,7 @@ def compare(hot: SimulateResult, free: SimulateResult, data: Path) -> Comparison
             )
             for pair in PAIRS
         ],
-        msd=(mean_squared_displacement(model, "O"), mean_squared_displacement(reference, "O")),
+        msd=(mean_squared_displacement(model, "O", n_blocks=3), mean_squared_displacement(reference, "O", n_blocks=3)),
         drift=energy_drift(free.log, free.n_atoms),
         temperature_k=float(log["Temperature (K)"][log["Time (ps)"] >= start_ps].mean()),
     )

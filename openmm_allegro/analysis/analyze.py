@@ -6,8 +6,8 @@ from pathlib import Path
 
 from openmm_allegro.analysis.catalogue import Request, parse_request, run
 from openmm_allegro.analysis.compare import compare, write_comparisons
-from openmm_allegro.analysis.energy import energy_drift
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.logs import log_results
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.runs import runs_together
@@ -23,6 +23,7 @@ def analyze_trajectories(
     *,
     what: Sequence[str] = DEFAULT,
     log: str | Path | None = None,
+    temperature_k: float | None = None,
     output_dir: str | Path,
     start_ps: float = 0.0,
     timestep_ps: float | None = None,
@@ -32,9 +33,9 @@ def analyze_trajectories(
     """Run the named analyses and write a CSV file for each result, and `analysis.png`.
 
     runs: trajectories of one system; with several, means and errors are over the runs. what: requests as
-    `catalogue.parse_request` reads them. `log` is a StateDataReporter log, for the drift of the total energy. Returns
-    figures ready for JSON, by analysis and result, units in their names, errors beside them, None where a number cannot
-    be had.
+    `catalogue.parse_request` reads them. log: of a StateDataReporter; `logs.log_results` says what a temperature adds.
+    Returns figures ready for JSON, by analysis and result, units in their names, errors beside them, None where a
+    number cannot be had.
     """
     requests = [parse_request(text) for text in what]
     if not requests and log is None:
@@ -42,7 +43,7 @@ def analyze_trajectories(
     opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
     by_analysis = _of_runs(requests, opened)
     if log is not None:
-        by_analysis["energy"] = [energy_drift(log, opened[0].n_atoms, start_ps=start_ps)]
+        by_analysis["log"] = log_results(Path(log), opened[0].n_atoms, start_ps, temperature_k)
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
     results = [result for group in by_analysis.values() for result in group]

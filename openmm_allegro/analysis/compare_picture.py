@@ -18,7 +18,7 @@ REFERENCE, PREDICTED = "black", "#d1495b"
 def draw_curves(axes: "Axes", name: str, curve: "CurveDifference") -> None:
     """Both curves with their errors, and the difference with the combined error in the lower third of the place."""
     place = axes.get_subplotspec()
-    assert place is not None  # axes of `Figure.subplots`
+    assert place is not None  # of `Figure.subplots`
     assert axes.figure is not None
     above, under = place.subgridspec(2, 1, height_ratios=(2.6, 1), hspace=0.05)
     axes.set_subplotspec(above)

@@ -1,0 +1,45 @@
+"""What the log of a run tells: whatever its columns allow."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from openmm_allegro.analysis.energy import TOTAL_ENERGY, energy_drift, read_log
+from openmm_allegro.analysis.npt import POTENTIAL_ENERGY, VOLUME, npt_fluctuations
+from openmm_allegro.analysis.result import Result
+from openmm_allegro.analysis.viscosity import PRESSURES, shear_viscosity
+
+
+def log_results(log: Path, n_atoms: int, start_ps: float = 0.0, temperature_k: float | None = None) -> list[Result]:
+    """Drift of the total energy; with a temperature also what follows from fluctuations of volume and pressure.
+
+    Thermal expansion and compressibility need the potential energy and a volume that changes, viscosity the pressure
+    tensor.
+    """
+    columns = _columns(log)
+    results: list[Result] = []
+    if TOTAL_ENERGY in columns:
+        results.append(energy_drift(log, n_atoms, start_ps=start_ps))
+    if temperature_k is not None and {POTENTIAL_ENERGY, VOLUME} <= columns and _changes(log, VOLUME):
+        results.append(npt_fluctuations(log, temperature_k=temperature_k, start_ps=start_ps))
+    if temperature_k is not None and set(PRESSURES) <= columns:
+        results.append(shear_viscosity(log, temperature_k, start_ps=start_ps))
+    if not results:
+        raise ValueError(
+            f"`{log.name}` has neither `{TOTAL_ENERGY}` nor, with a `temperature_k`, volumes or a pressure tensor; "
+            "write one of them"
+        )
+    return results
+
+
+def _changes(log: Path, name: str) -> bool:
+    values = read_log(log, (name,))[name]
+    return float(np.ptp(values)) > 1e-6 * float(np.abs(values).max())
+
+
+def _columns(log: Path) -> set[str]:
+    if not log.is_file():
+        raise FileNotFoundError(f"there is no file `{log}`")
+    with log.open(newline="") as file:
+        return set(next(csv.reader(line.removeprefix("#") for line in file), []))
