@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from openmm_allegro import units
 from openmm_allegro.analysis.blocks import BlockAverage, block_average, jackknife
-from openmm_allegro.analysis.energy import TIME, read_log
+from openmm_allegro.analysis.energy import TIME, VOLUME, read_log
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 POTENTIAL_ENERGY = "Potential Energy (kJ/mole)"
-VOLUME = "Box Volume (nm^3)"
 
 
 @dataclass(frozen=True)

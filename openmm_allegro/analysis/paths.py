@@ -8,11 +8,11 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 
-import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.molecules import Molecules
 from openmm_allegro.analysis.selection import atoms_of, element_masses
 from openmm_allegro.analysis.unwrap import unwrapped_nm
 
@@ -119,10 +119,11 @@ def collect_paths(
 ) -> list[Paths]:
     """Paths of each selection, in one pass over equally spaced frames.
 
-    centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or bonded
-    `molecules`. relative_to: selection whose centre of mass is held at rest, `none` for positions as they are.
-    unwrapped: follow atoms through the faces of the cell; else they stay where the file has them, which is needed for
-    distances between atoms: where a cell changes, unwrapped atoms are not whole cells away from there.
+    centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or
+    `molecules`, as bonds make them, which are guessed where the topology has none. relative_to: selection whose centre
+    of mass is held at rest, `none` for positions as they are. unwrapped: follow atoms through the faces of the cell;
+    else they stay where the file has them, which is needed for distances between atoms: where a cell changes, unwrapped
+    atoms are not whole cells away from there.
     """
     if centres not in CENTRES:
         raise ValueError(f"`centres` is `{centres}`; choose from {', '.join(CENTRES)}")
@@ -130,7 +131,7 @@ def collect_paths(
     topology, masses = frames.topology, element_masses(frames.topology)
     reference = np.zeros(0, dtype=np.int64) if relative_to == "none" else atoms_of(topology, relative_to)
     weights = masses[reference] / masses[reference].sum()
-    groups = [_groups(topology, selection, centres) for selection in selections]
+    groups = [_groups(frames, selection, centres) for selection in selections]
     paths: list[Paths] = []
     followed = unwrapped_nm(frames)
     in_file = zip(frames.positions_nm(), followed, strict=True)
@@ -145,17 +146,15 @@ def collect_paths(
     return paths
 
 
-def _groups(topology: mdtraj.Topology, selection: str, centres: str) -> tuple[Indices, Indices]:
+def _groups(frames: Frames, selection: str, centres: str) -> tuple[Indices, Indices]:
     """Selected atoms sorted by what they belong to (n,), and where each group begins (k,)."""
-    atoms = atoms_of(topology, selection)
+    atoms = atoms_of(frames.topology, selection)
     if centres == "atoms":
         return atoms, np.arange(len(atoms))
-    belongs_to = np.array([atom.residue.index for atom in topology.atoms])
     if centres == "molecules":
-        if topology.n_bonds == 0:
-            raise ValueError("the topology has no bonds, so that `molecules` are unknown; use `residues` or `atoms`")
-        for index, molecule in enumerate(topology.find_molecules()):
-            belongs_to[[atom.index for atom in molecule]] = index
+        belongs_to = Molecules.of(frames).molecule
+    else:
+        belongs_to = np.array([atom.residue.index for atom in frames.topology.atoms])
     order = np.argsort(belongs_to[atoms], kind="stable")
     return atoms[order], np.unique(belongs_to[atoms][order], return_index=True)[1]
 
