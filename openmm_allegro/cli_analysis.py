@@ -18,11 +18,14 @@ def _print_list(wanted: bool) -> None:
 
 
 Topology = Annotated[
-    Path | None, typer.Argument(help="Structure file of the same atoms, such as start.pdb of the run.")
+    Path | None,
+    typer.Argument(help="Structure file of the same atoms, such as start.pdb of the run; a data set needs none."),
 ]
 What = Annotated[
     list[str],
-    typer.Option(help="An analysis, as rdf, rdf:pair=Li-S or angles:triplet=S-P-S; may be repeated, or with commas."),
+    typer.Option(
+        help="An analysis, as rdf or rdf:pair=Li-S (analyze --list shows all); again for more, names alone with commas."
+    ),
 ]
 List = Annotated[
     bool,
@@ -36,7 +39,9 @@ Stride = Annotated[int, typer.Option(help="Take every so-many-th frame.", min=1)
 
 
 def analyze(
-    trajectory: Annotated[Path, typer.Argument(help="Trajectory: DCD, XTC or what else mdtraj reads in parts.")],
+    trajectory: Annotated[
+        Path, typer.Argument(help="Trajectory: DCD, XTC or what else mdtraj reads in parts; or a data set.")
+    ],
     topology: Topology = None,
     more_runs: Annotated[
         list[Path] | None,
@@ -59,7 +64,7 @@ def analyze(
 ) -> None:
     """Structure and kinetics of a trajectory, with error bars: tables, one picture, figures.
 
-    The file is read in parts and may be larger than memory. A data set (extended XYZ) needs no structure file.
+    The file is read in parts and may be larger than memory. Errors are from blocks of frames, or over several runs.
 
     \b
     Examples:
@@ -100,7 +105,7 @@ def compare(
     reference_timestep_ps: Annotated[
         float | None, typer.Option(help="Time between frames of the reference [ps].")
     ] = None,
-    stride: Stride = 1,
+    stride: Annotated[int, typer.Option(help="Take every so-many-th frame of the trajectories.", min=1)] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Analyses of runs beside those of a reference: how much they differ, and how much that is in errors.

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from trajectories import atoms
 
-from openmm_allegro.analysis.catalogue import CATALOGUE, described, function_of, parameters_of, parse_request, run
+from openmm_allegro.analysis.catalogue import (
+    CATALOGUE,
+    HOW_TO_ASK,
+    described,
+    function_of,
+    parameters_of,
+    parse_request,
+    run,
+)
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.rdf import radial_distribution
 
@@ -57,7 +65,9 @@ def test_options_have_the_types_of_the_function():
         ("rdf:pair", "`pair` in `rdf:pair` is not an option of `rdf`; write OPTION=VALUE with one of pair, r_max_nm"),
         ("rdf:cutoff=3", "`cutoff=3` in `rdf:cutoff=3` is not an option of `rdf`"),
         ("rdf:r_max_nm=wide", "`r_max_nm` of `rdf` is `wide`: Input should be a valid number"),
-        ("angles:triplet=S-P", "`triplet` of `angles` is `S-P`: Field required"),
+        ("angles:triplet=S-P", "`triplet` of `angles` is `S-P`; it takes 3 words with hyphens between them"),
+        ("rdf:pair=Li-S-P", "`pair` of `rdf` is `Li-S-P`; it takes 2 words with hyphens"),
+        ("msd:fit_window_ps=1", "`fit_window_ps` of `msd` is `1`; it takes 2 numbers with commas between them"),
     ],
 )
 def test_a_request_that_cannot_be_read_is_told(text, words):
@@ -66,7 +76,7 @@ def test_a_request_that_cannot_be_read_is_told(text, words):
 
 
 def test_a_missing_selection_is_asked_for():
-    with pytest.raises(ValueError, match="`angles` needs `triplet`; write angles:triplet=…"):
+    with pytest.raises(ValueError, match="`angles` needs `triplet`; write for example `angles:triplet=S-P-S`"):
         run(parse_request("angles"), Frames.of(gas()))
 
 
@@ -87,9 +97,19 @@ def test_without_a_choice_every_element_is_analysed():
     assert [result.name.rsplit("_", 1)[-1] for result in found] == ["Li", "S", "P"]
 
 
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_examples_give_all_that_is_needed(name):
+    asked = parse_request(f"{name}:{CATALOGUE[name].example}" if CATALOGUE[name].example else name)
+    parameters = list(inspect.signature(function_of(name)).parameters.values())[1:]
+    assert {each.name for each in parameters if each.default is inspect.Parameter.empty} <= set(asked.options)
+
+
 def test_the_list_names_everything_once():
-    lines = described().splitlines()
+    how, lines = described().split("\n\n", 1)
+    assert how == HOW_TO_ASK.rstrip()
+    lines = lines.splitlines()
     names = [line.split(":")[0].split()[0] for line in lines if not line.startswith(" ")]
     assert names == list(CATALOGUE)
-    assert "angles:triplet=…" in lines
+    assert "angles:triplet=S-P-S" in lines
+    assert "msd  (every element, or one: msd:element=Li)" in lines
     assert "reference" not in described().split("rmsd", 1)[1].split("\n")[2]

@@ -46,6 +46,15 @@ def test_transference_numbers_are_shares_of_independent_ions():
     assert abs(cross.value) < 4 * cross.error
 
 
+def test_ions_that_fly_are_called_not_diffusive():
+    flight = 0.01 * np.arange(200.0)[:, None, None] * np.random.default_rng(0).normal(size=(4, 3))
+    with pytest.warns(
+        UserWarning, match="of Li does not become diffusive within 20 ps.* so that the conductivity is a"
+    ):
+        found = salt([flight], ["Li"])
+    assert found.log_slope.value == pytest.approx(2.0, abs=1e-4)  # float32 positions
+
+
 def test_ions_in_neutral_pairs_conduct_nothing():
     walk = random_walk(300, 8, 0.05)
     found = salt([walk, walk + 0.2], ["Li", "Cl"])

@@ -170,7 +170,6 @@ def test_the_correction_for_the_box_is_that_of_yeh_and_hummer():
         ({"n_blocks": 1}, "needs 2 or more"),
         ({"n_blocks": 8}, "40 frames in 8 blocks leave 5 a block, but 8 are needed"),
         ({"fit_window_ps": (30.0, 50.0)}, "holds 0 of the lags up to 4 ps"),
-        ({"centres": "molecules"}, "the topology has no bonds"),
         ({"centres": "chains"}, "choose from atoms, residues, molecules"),
         ({"viscosity_mpa_s": 1.0}, "the correction needs both"),
         ({"viscosity_mpa_s": 1.0, "temperature_k": 300.0}, "no periodic cell, which the correction"),

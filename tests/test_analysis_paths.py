@@ -76,6 +76,14 @@ def test_molecules_cut_by_the_cell_move_with_their_centres_of_mass():
     assert next(hydrogens.blocks()) == pytest.approx(pairs - pairs[:1], abs=1e-5)
 
 
+def test_molecules_are_guessed_where_the_topology_has_no_bonds():
+    water = np.array([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
+    xyz = np.tile(np.concatenate([water, water + 1.0]), (3, 1, 1))
+    frames = Frames.of(atoms("OHHOHH", wrapped(xyz, TILTED), times=np.arange(3.0), cell=TILTED))
+    (found,) = collect_paths(frames, ["all"], centres="molecules", relative_to="none")
+    assert found.n_paths == 2
+
+
 def test_a_temporary_file_gives_what_memory_gives(monkeypatch):
     walk = Frames.of(atoms(["Li"] * 5 + ["S"] * 3, random_walk(40, 8, 0.1), times=np.arange(40.0)))
     in_memory = collect_paths(walk, ["Li", "S"])

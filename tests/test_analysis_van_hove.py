@@ -52,6 +52,26 @@ def test_the_distinct_part_is_the_direct_count_over_images():
     assert found.values[0] == pytest.approx(exact, rel=1e-6)
 
 
+def test_the_distinct_part_is_sharp_where_a_cell_grows_and_atoms_cross_its_faces():
+    side, n_frames = 4, 60
+    lattice = np.stack(np.meshgrid(*[np.arange(side)] * 3), -1).reshape(-1, 3) / side
+    edges = np.linspace(1.6, 1.8, n_frames)  # nm; spacing 0.40 to 0.45
+    drift = 0.03 * np.arange(n_frames)  # all go round the cell nearly twice
+    fractional = (lattice + drift[:, None, None] * np.array([1.0, 0.7, 0.4])) % 1.0
+    frames = atoms(
+        ["Li"] * side**3,
+        fractional * edges[:, None, None],
+        times=np.arange(float(n_frames)),
+        cell=edges[:, None, None] * np.eye(3),
+    )
+    found = van_hove_distinct(frames, ("Li", "Li"), lags_ps=(1.0,), r_max_nm=0.5, bin_width_nm=0.02, n_blocks=2)
+    shells = 4 / 3 * np.pi * np.diff((0.02 * np.arange(26)) ** 3)
+    neighbours = found.values[0] * shells * 63 / (1.7**3)
+    # six neighbours 0.40 to 0.45 nm away and nobody nearer; a cell of 1.7 nm on average stands for its mean volume
+    assert neighbours[:19] == pytest.approx(np.zeros(19), abs=1e-12)
+    assert neighbours.sum() == pytest.approx(6.0, rel=0.01)
+
+
 def test_alpha2_of_a_walk_is_zero_and_of_two_kinds_of_walkers_that_of_their_variances():
     found = non_gaussian_parameter(gas(1000, 50, 0.03), "Li", relative_to="none", n_lags=10)
     assert np.all(np.abs(found.alpha2) < np.maximum(5 * found.alpha2_error, 0.02))

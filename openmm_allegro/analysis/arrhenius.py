@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-BOLTZMANN_EV_PER_K = units.BOLTZMANN_J_PER_K / units.ELEMENTARY_CHARGE_C
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Arrhenius:
         """Value at a temperature and the ends of its 95 % interval."""
         if temperature_k <= 0:
             raise ValueError(f"the temperature is {temperature_k} K; it must be positive")
-        gradient = np.array([1.0, -1 / (BOLTZMANN_EV_PER_K * temperature_k)])
+        gradient = np.array([1.0, -1 / (units.BOLTZMANN_EV_PER_K * temperature_k)])
         log_value = self.log_prefactor + gradient[1] * self.activation_ev.value
         log_value -= math.log(temperature_k) if self.times_temperature else 0.0
         reach = self.quantile * math.sqrt(gradient @ self.covariance @ gradient)
@@ -134,7 +133,7 @@ def arrhenius(
     temperature, value = np.array(temperatures_k, dtype=float), np.array(values, dtype=float)
     error = np.full(len(value), np.nan) if errors is None else np.array(errors, dtype=float)
     _check(temperature, value, error if errors is not None else np.ones(len(value)))
-    x = 1 / (BOLTZMANN_EV_PER_K * temperature)
+    x = 1 / (units.BOLTZMANN_EV_PER_K * temperature)
     y = np.log(value * temperature if times_temperature else value)
     relative = np.ones(len(value)) if errors is None else error / value
     middle = np.average(x, weights=relative**-2)

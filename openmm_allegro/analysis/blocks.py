@@ -4,7 +4,7 @@ Symbols used in this file
     n  values of the series     b  values in a block     m  blocks
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,17 +65,16 @@ def standard_errors(independent: np.ndarray) -> np.ndarray:
     return independent.std(axis=0, ddof=1) / np.sqrt(m)
 
 
-def jackknife_errors(function: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> np.ndarray:
+def jackknife_errors(function: Callable[[np.ndarray], np.ndarray | float], blocks: np.ndarray) -> np.ndarray:
     """Standard error of a function of a mean, such as a quotient, by leaving out one block after the other.
 
-    blocks: independent values, (m, ...), whose mean over the first axis is what the function takes; R. G. Miller,
-    Biometrika 61, 1 (1974). nan for one block.
+    blocks: independent values, (m, ...), whose mean over the first axis is what the function takes. nan for one block,
+    and where the function is not finite without one of them.
     """
     m = len(blocks)
     if m < 2:
         return np.full(np.shape(function(blocks[0])), np.nan)
-    without = np.stack([function((blocks.sum(axis=0) - block) / (m - 1)) for block in blocks])
-    return np.sqrt((m - 1) * without.var(axis=0))
+    return _scatter([function((blocks.sum(axis=0) - block) / (m - 1)) for block in blocks])
 
 
 def block_slices(n: int, n_blocks: int) -> list[slice]:
@@ -104,5 +103,11 @@ def jackknife(
     if m < 2 or n < 3:
         return value, np.full(value.shape, np.nan)
     left_out = [np.concatenate([frames[: part.start], frames[part.stop :]]) for part in block_slices(n, m)]
-    others = np.stack([np.asarray(estimate(kept), dtype=np.float64) for kept in left_out])
-    return value, np.sqrt((m - 1) / m * ((others - others.mean(axis=0)) ** 2).sum(axis=0))
+    return value, _scatter([estimate(kept) for kept in left_out])
+
+
+def _scatter(without_one: Sequence[np.ndarray | float]) -> np.ndarray:
+    """Jackknife error from the estimates that lack one block each (R. G. Miller, Biometrika 61, 1 (1974))."""
+    found = np.stack([np.asarray(each, dtype=np.float64) for each in without_one])
+    found = np.where(np.isfinite(found), found, np.nan)
+    return np.sqrt((len(found) - 1) * found.var(axis=0))

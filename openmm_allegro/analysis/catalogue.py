@@ -26,39 +26,47 @@ class Entry(NamedTuple):
     function: str
     each: Literal["pair", "element"] | None = None
     """For every pair of elements or every element of the topology; None: once, its selections have to be given."""
+    example: str = ""
+    """What it needs or may be asked for, as in a request."""
 
 
 CATALOGUE: dict[str, Entry] = {
-    "rdf": Entry("rdf", "radial_distribution", "pair"),
-    "bonds": Entry("bonds", "bond_lengths"),
-    "angles": Entry("angles", "angle_distribution"),
+    "rdf": Entry("rdf", "radial_distribution", "pair", "pair=Li-S"),
+    "bonds": Entry("bonds", "bond_lengths", example="pair=P-S"),
+    "angles": Entry("angles", "angle_distribution", example="triplet=S-P-S"),
     "structure_factor": Entry("structure_factor", "structure_factor"),
-    "partial_structure_factor": Entry("structure_factor", "partial_structure_factor"),
-    "network": Entry("network", "network_units"),
-    "solvation": Entry("solvation", "solvation_shell"),
-    "ion_pairs": Entry("ion_pairs", "ion_pairs"),
+    "partial_structure_factor": Entry("structure_factor", "partial_structure_factor", example="pair=Li-S"),
+    "network": Entry("network", "network_units", example="pair=P-S"),
+    "solvation": Entry("solvation", "solvation_shell", example="selections=Li-O-F"),
+    "ion_pairs": Entry("ion_pairs", "ion_pairs", example="pair=Na-Cl"),
     "hydrogen_bonds": Entry("hydrogen_bonds", "hydrogen_bonds"),
-    "profile": Entry("profiles", "density_profile"),
-    "msd": Entry("msd", "mean_squared_displacement", "element"),
-    "conductivity": Entry("conductivity", "ionic_conductivity"),
-    "non_gaussian": Entry("non_gaussian", "non_gaussian_parameter", "element"),
-    "van_hove_self": Entry("van_hove", "van_hove_self", "element"),
-    "van_hove_distinct": Entry("van_hove", "van_hove_distinct", "pair"),
-    "residence": Entry("residence", "residence_time"),
-    "hops": Entry("hops", "hops", "element"),
-    "vacf": Entry("velocities", "velocity_autocorrelation", "element"),
-    "vibrations": Entry("vibrations", "vibrational_density", "element"),
+    "profile": Entry("profiles", "density_profile", example="selection=O"),
+    "msd": Entry("msd", "mean_squared_displacement", "element", "element=Li"),
+    "conductivity": Entry("conductivity", "ionic_conductivity", example="ions=Li-Cl:charges=1,-1:temperature_k=300"),
+    "non_gaussian": Entry("non_gaussian", "non_gaussian_parameter", "element", "element=Li"),
+    "van_hove_self": Entry("van_hove", "van_hove_self", "element", "element=Li"),
+    "van_hove_distinct": Entry("van_hove", "van_hove_distinct", "pair", "pair=Li-Li"),
+    "residence": Entry("residence", "residence_time", example="pair=Li-O"),
+    "hops": Entry("hops", "hops", "element", "element=Li"),
+    "vacf": Entry("velocities", "velocity_autocorrelation", "element", "element=Li"),
+    "vibrations": Entry("vibrations", "vibrational_density", "element", "element=O"),
     "density": Entry("density", "mass_density"),
-    "dielectric": Entry("dielectric", "dielectric_constant"),
-    "hydration": Entry("hydration", "hydration"),
+    "dielectric": Entry("dielectric", "dielectric_constant", example="charges=O=-0.834 H=0.417:temperature_k=300"),
+    "hydration": Entry("hydration", "hydration", example="solute=protein"),
     "rmsd": Entry("rmsd", "rmsd"),
     "rmsf": Entry("rmsd", "rmsf"),
     "ramachandran": Entry("ramachandran", "ramachandran"),
     "dssp": Entry("secondary_structure", "secondary_structure"),
     "gyration": Entry("shape", "radius_of_gyration"),
-    "end_to_end": Entry("shape", "end_to_end_distance"),
+    "end_to_end": Entry("shape", "end_to_end_distance", example="ends=name H1-name H2"),
     "stability": Entry("stability", "bond_stability"),
 }
+
+
+HOW_TO_ASK = """\
+Ask as below or as NAME:OPTION=VALUE:OPTION=VALUE, in quotes where there are blanks. Words have hyphens between them,
+numbers commas. A selection, also in place of an element, is an element or what mdtraj selects, such as `name CA`.
+"""
 
 
 class Request(NamedTuple):
@@ -122,20 +130,20 @@ def run(request: Request, frames: Frames) -> list[Result]:
 
 
 def described() -> str:
-    """Every analysis: what has to be given, what it is, and its other options with their defaults."""
-    lines = []
+    """Every analysis: how it is asked for, what it is, and its other options with their defaults."""
+    lines = [HOW_TO_ASK]
     for name, entry in CATALOGUE.items():
         function = function_of(name)
         known = parameters_of(function)
         defaults = {option: inspect.signature(function).parameters[option].default for option in known}
-        needed = [f"{option}=…" for option in known if option != entry.each and defaults[option] is REQUIRED]
         free = [
-            option if defaults[option] is None else f"{option}={_shown(defaults[option])}"
+            option if defaults[option] in (None, (), "") else f"{option}={_shown(defaults[option])}"
             for option in known
             if option != entry.each and defaults[option] is not REQUIRED
         ]
-        scope = f"  (every {entry.each}, or one: {name}:{entry.each}=…)" if entry.each else ""
-        lines += [":".join([name, *needed]) + scope, f"    {_first_sentence(function)}"]
+        one = f"{name}:{entry.example}" if entry.example else name
+        lines += [f"{name}  (every {entry.each}, or one: {one})" if entry.each else one]
+        lines += [f"    {_first_sentence(function)}"]
         lines += [f"    options: {', '.join(free)}"] if free else []
     return "\n".join(lines)
 
@@ -144,7 +152,8 @@ def _check_given(request: Request, function: Function) -> None:
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.default is REQUIRED and parameter.name not in request.options:
             raise ValueError(
-                f"`{request.name}` needs `{parameter.name}`; write {request.name}:{parameter.name}=… "
+                f"`{request.name}` needs `{parameter.name}`; write for example "
+                f"`{request.name}:{CATALOGUE[request.name].example}` "
                 "(`openmm-allegro analyze --list` shows all options)"
             )
 
@@ -159,6 +168,10 @@ def _converted(text: str, annotation: type, what: str) -> object:
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
+        if of_tuple and error.errors()[0]["type"] in ("missing", "too_long"):
+            between, n_words = ("hyphens", "words") if str in get_args(of_tuple[0]) else ("commas", "numbers")
+            n = len(get_args(of_tuple[0]))
+            raise ValueError(f"{what} is `{text}`; it takes {n} {n_words} with {between} between them") from error
         raise ValueError(f"{what} is `{text}`: {error.errors()[0]['msg']}") from error
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro.analysis.common_points import at_points, common_points
 from openmm_allegro.analysis.result import Curve, Measured, Result
 from openmm_allegro.analysis.tables import write_table
 
@@ -43,7 +44,7 @@ class FigureDifference:
 
 @dataclass(frozen=True)
 class CurveDifference:
-    """Both curves at the reference's points within the range that both have."""
+    """Both curves on common points."""
 
     reference: Curve
     predicted: Curve
@@ -144,7 +145,8 @@ class Comparison:
 def compare(reference: Sequence[Result], predicted: Sequence[Result]) -> list[Comparison]:
     """Compare analyses of the same name, in the order of the reference.
 
-    Curves are interpolated linearly to the points of the reference within the range that both have. Errors of the two
+    Curves are interpolated linearly to the points of the reference within the range that both have, distributions over
+    the range of either. Errors of the two
     trajectories count as independent. Every analysis needs its counterpart.
     """
     theirs, ours = _by_name(reference, "reference"), _by_name(predicted, "predicted")
@@ -210,22 +212,14 @@ def _on_common_points(name: str, reference: Curve, predicted: Curve) -> CurveDif
                 f"`{name}` of the reference has `{theirs}`, that of the predicted trajectory `{ours}`; "
                 f"analyse both with the same options"
             )
-    low, high = max(reference.x[0], predicted.x[0]), min(reference.x[-1], predicted.x[-1])
-    slack = 1e-9 * abs(high - low)
-    inside = (reference.x >= low - slack) & (reference.x <= high + slack)
-    if inside.sum() < 2:
+    x = common_points([reference, predicted])
+    if len(x) < 2:
         raise ValueError(
             f"`{name}` of the reference goes from {reference.x[0]:g} to {reference.x[-1]:g} ({reference.x_label}) and "
             f"of the predicted trajectory from {predicted.x[0]:g} to {predicted.x[-1]:g}, which have fewer than two "
             f"points in common; analyse both with the same options"
         )
-    x = reference.x[inside]
-    return CurveDifference(
-        reference._replace(x=x, y=reference.y[inside], error=reference.error[inside]),
-        predicted._replace(
-            x=x, y=np.interp(x, predicted.x, predicted.y), error=np.interp(x, predicted.x, predicted.error)
-        ),
-    )
+    return CurveDifference(at_points(reference, x), at_points(predicted, x))
 
 
 def _area(x: Array, y: Array) -> float:

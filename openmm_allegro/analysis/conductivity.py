@@ -21,6 +21,7 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import Paths, collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import file_name, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -61,10 +62,12 @@ class Conductivity:
     """Of the line through `together` [ps S/m]."""
     fit_window_ps: tuple[float, float]
     """Lags of all lines: where the independent ions are diffusive."""
+    log_slope: Measured
+    """d log MSD / d log t of the independent ions at the start of the window; 1 for diffusion."""
 
     @property
     def name(self) -> str:
-        return "conductivity_" + "-".join(ion.replace(" ", "_") for ion in self.ions)
+        return f"conductivity_{file_name(self.ions)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {
@@ -98,9 +101,10 @@ class Conductivity:
             "haven_ratio": self.haven_ratio,
         }
         for s, first in enumerate(self.ions):
-            found[f"transference_{first}"] = self.transference[s]
+            found[f"transference_{plain(first)}"] = self.transference[s]
             for u in range(s, len(self.ions)):
-                found[f"onsager_{first}-{self.ions[u]}_s_per_m"] = self.onsager_s_per_m[s][u]
+                found[f"onsager_{file_name((first, self.ions[u]))}_s_per_m"] = self.onsager_s_per_m[s][u]
+        found["log_slope"] = self.log_slope
         found["fit_start_ps"], found["fit_end_ps"] = map(Measured, self.fit_window_ps)
         return found
 
@@ -148,6 +152,7 @@ def ionic_conductivity(
     lags = spacing * np.arange(n_lags, dtype=np.float64)
     walkers = Walkers(sum(paths.n_paths for paths in all_paths), frames.n_frames)
     window = diffusive_window(lags, alone, alone_blocks, walkers, fit_window_ps)
+    window.warn_unless_diffusive(", ".join(ions), float(lags[-1]), "the conductivity")
     fit = LineFit(window.indices, alone, frames.n_frames, slices[0].stop - slices[0].start)
 
     independent = fit.line(factor * alone, factor * alone_blocks, spacing)
@@ -179,6 +184,7 @@ def ionic_conductivity(
         onsager_s_per_m=tuple(tuple(line.slope for line in row) for row in pairs),
         intercept=together.intercept,
         fit_window_ps=(float(lags[window.indices[0]]), float(lags[window.indices[-1]])),
+        log_slope=window.log_slope,
     )
 
 

@@ -8,6 +8,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro import units
 from openmm_allegro.analysis.blocks import BlockAverage, block_average
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.npt import compressibility_per_bar, fluctuating
@@ -18,8 +19,6 @@ from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-DALTON_PER_NM3_TO_G_PER_CM3 = 1.66053906660e-24 / 1e-21
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def mass_density(
     """
     frames = Frames.of(frames)
     volumes = np.linalg.det(frames.cells_for("a density"))
-    density = element_masses(frames.topology).sum() / volumes * DALTON_PER_NM3_TO_G_PER_CM3
+    density = element_masses(frames.topology).sum() / volumes * units.DALTON_PER_NM3_TO_G_PER_CM3
     compressibility = None
     if temperature_k is not None:
         compressibility = compressibility_per_bar(fluctuating(volumes, "the trajectory"), temperature_k, n_blocks)

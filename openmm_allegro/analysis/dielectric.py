@@ -12,6 +12,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro import units
 from openmm_allegro.analysis.blocks import jackknife
 from openmm_allegro.analysis.charges import charges_of
 from openmm_allegro.analysis.frames import Frames
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-E_NM_TO_DEBYE = 48.03204544
-E2_PER_EPSILON0_KT_NM = 1.602176634e-19**2 / (8.8541878128e-12 * 1.380649e-23 * 1e-9)
+E2_PER_EPSILON0_KT_NM = units.ELEMENTARY_CHARGE_C**2 / (
+    units.VACUUM_PERMITTIVITY_F_PER_M * units.BOLTZMANN_J_PER_K * 1e-9
+)
 """e² / (ε₀ k · 1 nm) in K."""
 
 
@@ -117,7 +119,7 @@ def dielectric_constant(
         variance = float(dipoles[kept].var(axis=0).sum())
         mu2 = float(squares[kept].mean())
         constant = 1 + factor * variance / float(volumes[kept].mean())
-        return np.array([constant, variance / (molecules.n_molecules * mu2), E_NM_TO_DEBYE * np.sqrt(mu2)])
+        return np.array([constant, variance / (molecules.n_molecules * mu2), units.E_NM_TO_DEBYE * np.sqrt(mu2)])
 
     values, errors = jackknife(estimates, frames.n_frames, n_blocks)
     so_far = np.arange(1, frames.n_frames + 1)

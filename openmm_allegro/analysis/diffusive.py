@@ -4,6 +4,7 @@ Symbols used in this file
     t  lags     l  lags of the line     m  blocks of frames     i, j  lags in frames
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +41,16 @@ class DiffusiveWindow:
     """d log MSD / d log t over the first factor of two of the window: 1 for diffusion, 2 for flight, 0 for a cage."""
     diffusive: bool
     """Whether it is 1 within a tenth or three standard errors."""
+
+    def warn_unless_diffusive(self, what: str, longest_ps: float, guessed: str) -> None:
+        """Say that the lines' slopes are not yet those of diffusion. guessed: what comes from them."""
+        if not self.diffusive:
+            warnings.warn(
+                f"the motion of {what} does not become diffusive within {longest_ps:g} ps: its log–log slope is "
+                f"{self.log_slope.value:.2f} where 1 is expected, so that {guessed} is a guess; run longer, or use "
+                f"fewer `n_blocks` for longer lags",
+                stacklevel=3,
+            )
 
 
 def diffusive_window(

@@ -1,6 +1,7 @@
 """Drift of the total energy in a log written by OpenMM's StateDataReporter."""
 
 import csv
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 TIME = "Time (ps)"
 TOTAL_ENERGY = "Total Energy (kJ/mole)"
+VOLUME = "Box Volume (nm^3)"
 
 
 @dataclass(frozen=True)
@@ -102,34 +104,50 @@ def energy_drift(log_path: str | Path, n_atoms: int, *, start_ps: float = 0.0, n
     )
 
 
-def read_log(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Named columns of a StateDataReporter log, whose first line is `#"Step","Time (ps)",…`; each (lines,)."""
+def read_log(
+    path: str | Path, names: tuple[str, ...], advice: str = "ask the StateDataReporter for it"
+) -> dict[str, np.ndarray]:
+    """Named columns of a StateDataReporter log, whose first line is `#"Step","Time (ps)",…`; each (lines,).
+
+    advice: what to do where a column is missing.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file `{path}`")
     with open(path, newline="") as file:
-        rows = [row for row in csv.reader(line.removeprefix("#") for line in file) if row]
-    header = rows[0] if rows else []
+        header = next(csv.reader([file.readline().removeprefix("#")]), [])
     for name in names:
         if name not in header:
-            raise ValueError(
-                f"`{path.name}` has no column `{name}`, only {', '.join(header) or 'nothing'}; "
-                f"ask the StateDataReporter for it"
-            )
+            raise ValueError(f"`{path.name}` has no column `{name}`, only {', '.join(header) or 'nothing'}; {advice}")
     picked = [header.index(name) for name in names]
-    numbers = np.empty((len(rows) - 1, len(names)))
-    for k, row in enumerate(rows[1:]):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of an empty file
+            numbers = np.loadtxt(path, delimiter=",", skiprows=1, usecols=picked, ndmin=2, comments=None)
+    except (ValueError, UserWarning):
+        numbers = np.full((1, 1), np.nan)
+    if not np.all(np.isfinite(numbers)):
+        numbers = _line_by_line(path, len(header), picked)
+    return {name: numbers[:, k] for k, name in enumerate(names)}
+
+
+def _line_by_line(path: Path, n_columns: int, picked: list[int]) -> np.ndarray:
+    """The same, slowly; names the line that is not finite numbers. Returns (lines, columns)."""
+    with open(path, newline="") as file:
+        rows = [row for row in csv.reader(file) if row][1:]
+    numbers = np.empty((len(rows), len(picked)))
+    for k, row in enumerate(rows):
         try:
             numbers[k] = [float(row[column]) for column in picked]
         except (ValueError, IndexError):
             raise ValueError(
-                f"line {k + 2} of `{path.name}` is not {len(header)} numbers: `{','.join(row)}`; remove it"
+                f"line {k + 2} of `{path.name}` is not {n_columns} numbers: `{','.join(row)}`; remove it"
             ) from None
         if not np.all(np.isfinite(numbers[k])):
             raise ValueError(
                 f"line {k + 2} of `{path.name}` is not finite: `{','.join(row)}`; the run has failed there"
             )
-    return {name: numbers[:, k] for k, name in enumerate(names)}
+    return numbers
 
 
 def _slope_error(time: np.ndarray, energy: np.ndarray, n_blocks: int) -> float:

@@ -12,11 +12,13 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro import units
 from openmm_allegro.analysis.blocks import block_slices, standard_error
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Hops:
 
     @property
     def name(self) -> str:
-        return f"hops_{self.element.replace(' ', '_')}"
+        return f"hops_{plain(self.element)}"
 
     def write_csv(self, path: str | Path) -> Path:
         return write_table(path, {"time_ps": self.time_ps, "atom": self.path, "distance_nm": self.distance_nm})
@@ -69,7 +71,7 @@ class Hops:
         """With the diffusion that hops in random directions would give, rate × ⟨distance²⟩ / 6."""
         squares = self.distance_nm**2
         mean = float(squares.mean()) if len(squares) else 0.0
-        to_cm2_per_s = 1e-2 / 6
+        to_cm2_per_s = units.NM2_PER_PS_TO_CM2_PER_S / 6
         return {
             "rate_per_ns": Measured(1e3 * self.rate_per_ps.value, 1e3 * self.rate_per_ps.error),
             "n_hops": Measured(float(len(squares))),

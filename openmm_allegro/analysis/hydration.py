@@ -110,7 +110,7 @@ def hydration(
     if len(shared):
         raise ValueError(
             f"atom {shared[0]} ({frames.topology.atom(int(shared[0]))}) is in both `{solute}` and `{water}`; "
-            f"select solute and water apart"
+            f"give the water without it, for example `water` as `({water}) and not ({solute})`"
         )
     atoms = np.union1d(solutes, waters)
     here, there = np.searchsorted(atoms, solutes), np.searchsorted(atoms, waters)

@@ -20,6 +20,8 @@ class Intervals(NamedTuple):
     """(i,)"""
     end: Indices
     """(i,)"""
+    pair: Indices
+    """Number of the pair, (i,)."""
 
 
 def intervals_together(pairs_of_frames: Iterable[Indices], tolerance: int) -> Intervals:
@@ -29,11 +31,11 @@ def intervals_together(pairs_of_frames: Iterable[Indices], tolerance: int) -> In
     the intervals that have ended.
     """
     known = begin = last = np.zeros(0, dtype=np.int64)  # (p,) each; `known` increases
-    ended: list[tuple[Indices, Indices]] = []
+    ended: list[tuple[Indices, Indices, Indices]] = []
     for f, pairs in enumerate(pairs_of_frames):
         lost = last < f - 1 - tolerance
         if lost.any():
-            ended.append((begin[lost], last[lost]))
+            ended.append((begin[lost], last[lost], known[lost]))
             known, begin, last = known[~lost], begin[~lost], last[~lost]
         pairs = np.unique(pairs)
         place = np.searchsorted(known, pairs)
@@ -48,9 +50,13 @@ def intervals_together(pairs_of_frames: Iterable[Indices], tolerance: int) -> In
         known = np.concatenate([known, new])[order]
         begin = np.concatenate([begin, since])[order]
         last = np.concatenate([last, since])[order]
-    ended.append((begin, last))
-    begins, ends = zip(*ended, strict=True)
-    return Intervals(np.concatenate(begins), np.concatenate(ends))
+    ended.append((begin, last, known))
+    return Intervals(*(np.concatenate(parts) for parts in zip(*ended, strict=True)))
+
+
+def of_pairs(intervals: Intervals, wanted: NDArray[np.bool_]) -> Intervals:
+    """Some of the intervals. wanted: (i,)."""
+    return Intervals(*(numbers[wanted] for numbers in intervals))
 
 
 def surviving(intervals: Intervals, origins: slice, lag: int, n_frames: int) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_allegro.analysis.energy import TOTAL_ENERGY, energy_drift, read_log
-from openmm_allegro.analysis.npt import POTENTIAL_ENERGY, VOLUME, npt_fluctuations
+from openmm_allegro.analysis.energy import TOTAL_ENERGY, VOLUME, energy_drift, read_log
+from openmm_allegro.analysis.npt import POTENTIAL_ENERGY, npt_fluctuations
 from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.viscosity import PRESSURES, shear_viscosity
 

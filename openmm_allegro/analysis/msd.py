@@ -4,7 +4,6 @@ Symbols used in this file
     t  lags     axes are x, y, z
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro import units
 from openmm_allegro.analysis.blocks import standard_errors
 from openmm_allegro.analysis.diffusive import LineFit, StraightLine, Walkers, diffusive_window
 from openmm_allegro.analysis.displacements import lag_blocks, squared_displacements
@@ -21,13 +21,13 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-NM2_PER_PS_TO_CM2_PER_S = 1e-14 / 1e-12
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class MeanSquaredDisplacement:
 
     @property
     def name(self) -> str:
-        return f"msd_{self.element.replace(' ', '_')}"
+        return f"msd_{plain(self.element)}"
 
     @property
     def diffusion_cm2_per_s(self) -> float:
-        return self.line.slope.value / 6 * NM2_PER_PS_TO_CM2_PER_S
+        return self.line.slope.value / 6 * units.NM2_PER_PS_TO_CM2_PER_S
 
     @property
     def diffusion_error_cm2_per_s(self) -> float:
-        return self.line.slope.error / 6 * NM2_PER_PS_TO_CM2_PER_S
+        return self.line.slope.error / 6 * units.NM2_PER_PS_TO_CM2_PER_S
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"lag_ps": self.lag_ps, "msd_nm2": self.msd_nm2, "msd_error_nm2": self.msd_error_nm2}
@@ -102,7 +102,7 @@ class MeanSquaredDisplacement:
         axes.legend(frameon=False, fontsize="small")
 
     def figures(self) -> dict[str, Measured]:
-        low, high = (bound / 6 * NM2_PER_PS_TO_CM2_PER_S for bound in self.line.interval())
+        low, high = (bound / 6 * units.NM2_PER_PS_TO_CM2_PER_S for bound in self.line.interval())
         diffusion = Measured(self.diffusion_cm2_per_s, self.diffusion_error_cm2_per_s)
         found = {
             "diffusion_cm2_per_s": diffusion,
@@ -160,16 +160,10 @@ def mean_squared_displacement(
     lags = paths.spacing_ps * np.arange(n_lags, dtype=np.float64)
     total, total_of_blocks = of_all.sum(axis=1), of_blocks.sum(axis=2)
     window = diffusive_window(lags, total, total_of_blocks, Walkers(paths.n_paths, paths.n_frames), fit_window_ps)
-    if not window.diffusive:
-        warnings.warn(
-            f"the motion of {element} does not become diffusive within {lags[-1]:g} ps: its log–log slope is "
-            f"{window.log_slope.value:.2f} where 1 is expected, so that D is a guess; run longer, or use fewer "
-            f"`n_blocks` for longer lags",
-            stacklevel=2,
-        )
+    window.warn_unless_diffusive(element, float(lags[-1]), "D")
     fit = LineFit(window.indices, total, paths.n_frames, slices[0].stop - slices[0].start)
     along = [fit.line(of_all[:, axis], of_blocks[:, :, axis], paths.spacing_ps).slope for axis in range(3)]
-    x, y, z = (Measured(*(number / 2 * NM2_PER_PS_TO_CM2_PER_S for number in slope)) for slope in along)
+    x, y, z = (Measured(*(number / 2 * units.NM2_PER_PS_TO_CM2_PER_S for number in slope)) for slope in along)
     return MeanSquaredDisplacement(
         element=element,
         lag_ps=lags,

@@ -17,6 +17,7 @@ from openmm_allegro.analysis.displacements import lag_blocks
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class NonGaussian:
 
     @property
     def name(self) -> str:
-        return f"non_gaussian_{self.element.replace(' ', '_')}"
+        return f"non_gaussian_{plain(self.element)}"
 
     def write_csv(self, path: str | Path) -> Path:
         return write_table(path, {"lag_ps": self.lag_ps, "alpha2": self.alpha2, "alpha2_error": self.alpha2_error})

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from openmm_allegro import units
 from openmm_allegro.analysis.blocks import BlockAverage, block_average, jackknife
-from openmm_allegro.analysis.energy import TIME, read_log
+from openmm_allegro.analysis.energy import TIME, VOLUME, read_log
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 POTENTIAL_ENERGY = "Potential Energy (kJ/mole)"
-VOLUME = "Box Volume (nm^3)"
-BOLTZMANN_KJ_PER_MOL_K = 1.380649e-23 * 6.02214076e23 / 1000
-BAR_NM3_TO_KJ_PER_MOL = 1e5 * 1e-27 * 6.02214076e23 / 1000
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,13 @@ def npt_fluctuations(
     if not np.any(kept):
         raise ValueError(f"`{Path(log_path).name}` has no line at or after {start_ps} ps; start earlier")
     volume = fluctuating(columns[VOLUME][kept], f"`{Path(log_path).name}`")
-    enthalpy = columns[POTENTIAL_ENERGY][kept] + pressure_bar * BAR_NM3_TO_KJ_PER_MOL * volume
+    enthalpy = columns[POTENTIAL_ENERGY][kept] + pressure_bar * units.BAR_NM3_TO_KJ_PER_MOL * volume
     compressibility = compressibility_per_bar(volume, temperature_k, n_blocks)
 
     def expansion(lines: NDArray[np.int64]) -> float:
         v, h = volume[lines], enthalpy[lines]
         covariance = float(np.mean((v - v.mean()) * (h - h.mean())))
-        return covariance / (BOLTZMANN_KJ_PER_MOL_K * temperature_k**2 * float(v.mean()))
+        return covariance / (units.BOLTZMANN_KJ_PER_MOL_K * temperature_k**2 * float(v.mean()))
 
     value, error = jackknife(expansion, len(volume), n_blocks)
     return NptFluctuations(
@@ -116,7 +114,7 @@ def compressibility_per_bar(volumes_nm3: Array, temperature_k: float, n_blocks: 
 
     def estimate(frames: NDArray[np.int64]) -> float:
         v = volumes_nm3[frames]
-        return float(v.var() / v.mean()) * BAR_NM3_TO_KJ_PER_MOL / (BOLTZMANN_KJ_PER_MOL_K * temperature_k)
+        return float(v.var() / v.mean()) * units.BAR_NM3_TO_KJ_PER_MOL / (units.BOLTZMANN_KJ_PER_MOL_K * temperature_k)
 
     value, error = jackknife(estimate, len(volumes_nm3), n_blocks)
     return Measured(float(value), float(error))

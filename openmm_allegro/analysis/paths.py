@@ -8,11 +8,11 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 
-import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.molecules import Molecules
 from openmm_allegro.analysis.selection import atoms_of, element_masses
 from openmm_allegro.analysis.unwrap import unwrapped_nm
 
@@ -81,7 +81,7 @@ class Paths:
             yield block
 
     def positions_nm(self, frame: int) -> Array:
-        """Unwrapped positions of one frame, (k, 3); the file's but for whole cells and a shift."""
+        """Positions of one frame, (k, 3), less those of the common centre of mass."""
         if self._in_memory:
             return self.start_nm + self._tile[frame]
         place = frame % self._tile_length
@@ -110,12 +110,20 @@ class Paths:
 
 
 def collect_paths(
-    frames: Frames, selections: Sequence[str], *, centres: str = "atoms", relative_to: str = "all"
+    frames: Frames,
+    selections: Sequence[str],
+    *,
+    centres: str = "atoms",
+    relative_to: str = "all",
+    unwrapped: bool = True,
 ) -> list[Paths]:
     """Paths of each selection, in one pass over equally spaced frames.
 
-    centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or bonded
-    `molecules`. relative_to: selection whose centre of mass is held at rest, `none` for positions as they are.
+    centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or
+    `molecules`, as bonds make them, which are guessed where the topology has none. relative_to: selection whose centre
+    of mass is held at rest, `none` for positions as they are. unwrapped: follow atoms through the faces of the cell;
+    else they stay where the file has them, which is needed for distances between atoms: where a cell changes, unwrapped
+    atoms are not whole cells away from there.
     """
     if centres not in CENTRES:
         raise ValueError(f"`centres` is `{centres}`; choose from {', '.join(CENTRES)}")
@@ -123,10 +131,12 @@ def collect_paths(
     topology, masses = frames.topology, element_masses(frames.topology)
     reference = np.zeros(0, dtype=np.int64) if relative_to == "none" else atoms_of(topology, relative_to)
     weights = masses[reference] / masses[reference].sum()
-    groups = [_groups(topology, selection, centres) for selection in selections]
+    groups = [_groups(frames, selection, centres) for selection in selections]
     paths: list[Paths] = []
-    for positions in unwrapped_nm(frames):
-        shift = weights @ positions[reference]
+    followed = unwrapped_nm(frames)
+    in_file = zip(frames.positions_nm(), followed, strict=True)
+    for positions, path in ((each, each) for each in followed) if unwrapped else in_file:
+        shift = weights @ path[reference]
         found = [_centres_of_mass(positions, masses, *group) - shift for group in groups]
         if not paths:
             times = frames.times_ps - frames.times_ps[0]
@@ -136,17 +146,15 @@ def collect_paths(
     return paths
 
 
-def _groups(topology: mdtraj.Topology, selection: str, centres: str) -> tuple[Indices, Indices]:
+def _groups(frames: Frames, selection: str, centres: str) -> tuple[Indices, Indices]:
     """Selected atoms sorted by what they belong to (n,), and where each group begins (k,)."""
-    atoms = atoms_of(topology, selection)
+    atoms = atoms_of(frames.topology, selection)
     if centres == "atoms":
         return atoms, np.arange(len(atoms))
-    belongs_to = np.array([atom.residue.index for atom in topology.atoms])
     if centres == "molecules":
-        if topology.n_bonds == 0:
-            raise ValueError("the topology has no bonds, so that `molecules` are unknown; use `residues` or `atoms`")
-        for index, molecule in enumerate(topology.find_molecules()):
-            belongs_to[[atom.index for atom in molecule]] = index
+        belongs_to = Molecules.of(frames).molecule
+    else:
+        belongs_to = np.array([atom.residue.index for atom in frames.topology.atoms])
     order = np.argsort(belongs_to[atoms], kind="stable")
     return atoms[order], np.unique(belongs_to[atoms][order], return_index=True)[1]
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 AXES = ("a", "b", "c")
-GRAM_PER_CM3 = units.DALTON_PER_ANGSTROM3_TO_G_PER_CM3 / units.NM_TO_ANGSTROM**3
-"""Of one dalton in a cubic nanometre."""
 UNITS = {"number": ("nm⁻³", "per_nm3"), "mass": ("g/cm³", "g_per_cm3")}
 
 
@@ -105,7 +103,7 @@ def density_profile(
         raise ValueError(f"`bin_width_nm` is {bin_width_nm}; it must be positive and at most {height:.4f} nm")
     sets = Selections.of(frames.topology, (selection, centred_on) if centred_on else (selection,))
     counted, masses = sets.places[0], element_masses(frames.topology)[sets.atoms]
-    weights = masses * GRAM_PER_CM3 if quantity == "mass" else np.ones(len(sets.atoms))
+    weights = masses * units.DALTON_PER_NM3_TO_G_PER_CM3 if quantity == "mass" else np.ones(len(sets.atoms))
     blocks, n_used = np.zeros((n_blocks, n_bins)), 0
     for block, positions, cell in frames.in_blocks(n_blocks, sets.atoms):
         assert cell is not None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import mdtraj
 import numpy as np
 
-from openmm_allegro.analysis.blocks import standard_errors
+from openmm_allegro.analysis.blocks import jackknife_errors, standard_errors
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import distance_counts
 from openmm_allegro.analysis.pictures import draw_curve
@@ -135,7 +135,7 @@ def radial_distribution(
         coordination=coordination_blocks.mean(axis=0),
         coordination_error=standard_errors(coordination_blocks),
         shell=first_shell(r, g, g_error),
-        peak_error_nm=_peak_error_nm(r, g_blocks, g_error),
+        peak_error_nm=float(jackknife_errors(lambda g: first_shell(r, g, g_error).peak_nm, g_blocks)),
         bin_width_nm=float(edges[1]),
         n_frames=n_used,
     )
@@ -169,13 +169,3 @@ def _bin_edges(r_max_nm: float | None, bin_width_nm: float, longest_nm: float) -
     if n_bins < 1:
         raise ValueError(f"`bin_width_nm` is {bin_width_nm}; it must be positive and at most {reach:.4f} nm")
     return bin_width_nm * np.arange(n_bins + 1)
-
-
-def _peak_error_nm(r_nm: np.ndarray, g_blocks: np.ndarray, g_error: np.ndarray) -> float:
-    """Jackknife over blocks, (m, r); nan for less than three blocks or where a peak gets lost."""
-    m = len(g_blocks)
-    if m < 3:
-        return float("nan")
-    without = (g_blocks.sum(axis=0) - g_blocks) / (m - 1)
-    places = np.array([first_shell(r_nm, g, g_error).peak_nm for g in without])
-    return float(np.sqrt((m - 1) * places.var()))

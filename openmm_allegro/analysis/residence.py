@@ -1,7 +1,7 @@
 """Residence times: how long neighbours stay.
 
 Symbols used in this file
-    t  lags     m  blocks of time origins
+    t  lags     m  blocks of time origins     n  groups of neighbours
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,14 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from openmm_allegro.analysis.blocks import block_slices, standard_errors
+from openmm_allegro.analysis.blocks import block_slices, jackknife, standard_errors
+from openmm_allegro.analysis.cutoffs import cutoff_from_shell
 from openmm_allegro.analysis.frames import Frames
-from openmm_allegro.analysis.intervals import Intervals, intervals_together, surviving
+from openmm_allegro.analysis.intervals import Intervals, intervals_together, of_pairs, surviving
 from openmm_allegro.analysis.neighbours import pairs_within
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.selection import atoms_of, file_name
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 N_LAGS = 120
+N_GROUPS = 10
+"""Groups of neighbours that are left out one after the other."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class ResidenceTime:
     survival: Array
     """Share of the neighbours that have stayed since, (t,)."""
     survival_error: Array
-    """Standard error from blocks of time origins, (t,)."""
+    """The larger of the standard errors from blocks of time origins and from groups of neighbours, (t,)."""
     coordination: float
     """Mean number of neighbours of the first kind's atoms, absences within the tolerance included."""
     fitted_ps: Measured
@@ -48,10 +51,11 @@ class ResidenceTime:
     """∫ survival dt, continued by the fitted exponential beyond the longest lag."""
     amplitude: float
     """A of the fit."""
+    cutoff_nm: float
 
     @property
     def name(self) -> str:
-        return f"residence_{'-'.join(self.pair).replace(' ', '_')}"
+        return f"residence_{file_name(self.pair)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"lag_ps": self.lag_ps, "survival": self.survival, "survival_error": self.survival_error}
@@ -73,6 +77,7 @@ class ResidenceTime:
             "residence_fitted_ps": self.fitted_ps,
             "residence_integral_ps": self.integral_ps,
             "coordination": Measured(self.coordination),
+            "cutoff_nm": Measured(self.cutoff_nm),
         }
 
     def curve(self) -> Curve:
@@ -82,7 +87,7 @@ class ResidenceTime:
 def residence_time(
     frames: Frames | mdtraj.Trajectory,
     pair: tuple[str, str],
-    cutoff_nm: float,
+    cutoff_nm: float | None = None,
     *,
     tolerance_ps: float = 0.0,
     longest_ps: float | None = None,
@@ -92,21 +97,22 @@ def residence_time(
 
     The survival function of R. W. Impey, P. A. Madden and I. R. McDonald, J. Phys. Chem. 87, 5071 (1983), whose t* is
     `tolerance_ps`: a neighbour that is back within that time has not left. Its decay time is fitted where the survival
-    is between 0.9 and 0.1, and given as its integral beside. Lags reach `longest_ps`, by default half the trajectory.
-    Errors are from `n_blocks` blocks of time origins.
+    is between 0.9 and 0.1, and given as its integral beside. `cutoff_nm` is by default the first minimum of g(r) of the
+    pair. Lags reach `longest_ps`, by default half the trajectory.
+    Errors are from `n_blocks` blocks of time origins, or by jackknife over groups of atoms of the second kind where
+    that gives more: blocks next to each other have long stays in common and agree too well.
     """
     frames = Frames.of(frames)
     spacing = frames.spacing_ps()
-    if cutoff_nm <= 0 or tolerance_ps < 0:
-        raise ValueError(
-            f"`cutoff_nm` is {cutoff_nm} and `tolerance_ps` {tolerance_ps}; they must be positive and not negative"
-        )
+    if tolerance_ps < 0:
+        raise ValueError(f"`tolerance_ps` is {tolerance_ps}; it must be zero or more")
     longest = frames.n_frames // 2 if longest_ps is None else round(longest_ps / spacing)
     if not 2 <= longest < frames.n_frames - n_blocks:
         raise ValueError(
             f"`longest_ps` of {longest * spacing:g} ps must be at least two frames ({2 * spacing:g} ps) and shorter "
             f"than the trajectory of {frames.n_frames} frames"
         )
+    cutoff_nm = cutoff_from_shell(frames, pair, cutoff_nm, "cutoff_nm")
     first, second = (atoms_of(frames.topology, selection) for selection in pair)
     intervals = intervals_together(_neighbours(frames, first, second, cutoff_nm), round(tolerance_ps / spacing))
     n_together = int((intervals.end - intervals.begin + 1).sum())
@@ -116,24 +122,27 @@ def residence_time(
     whole, of_blocks = _survival(intervals, lags, frames.n_frames, n_blocks)
     times = spacing * lags
     amplitude, decay = _exponential(times, whole)
-    fits = [_exponential(times, block) for block in of_blocks]
-    integrals = [_integral(times, block, tau) for block, (_, tau) in zip(of_blocks, fits, strict=True)]
+    of_times = np.array([_times(times, block) for block in of_blocks])  # (m, 2)
+    survival_error, time_errors = _errors_of_groups(intervals, lags, frames.n_frames, spacing, len(second))
+    of_times[~np.isfinite(of_times)] = np.nan
+    fitted, integral = np.fmax(standard_errors(of_times), time_errors).tolist()
     return ResidenceTime(
         pair=pair,
         lag_ps=times,
         survival=whole,
-        survival_error=standard_errors(of_blocks),
-        coordination=n_together / frames.n_frames / len(first),
-        fitted_ps=Measured(decay, _error([tau for _, tau in fits])),
-        integral_ps=Measured(_integral(times, whole, decay), _error(integrals)),
+        survival_error=np.fmax(standard_errors(of_blocks), survival_error),
+        coordination=(1 + np.array_equal(first, second)) * n_together / frames.n_frames / len(first),
+        fitted_ps=Measured(decay, fitted),
+        integral_ps=Measured(_integral(times, whole, decay), integral),
         amplitude=amplitude,
+        cutoff_nm=cutoff_nm,
     )
 
 
 def _neighbours(
     frames: Frames, first: NDArray[np.int64], second: NDArray[np.int64], cutoff_nm: float
 ) -> Iterator[NDArray[np.int64]]:
-    """Of each frame the numbers a·b + b of pairs that are near. first: (a,). second: (b,)."""
+    """Of each frame the numbers a·b + b of pairs that are near, of one kind once. first: (a,). second: (b,)."""
     of_one = np.array_equal(first, second)
     if not of_one and len(np.intersect1d(first, second)):
         raise ValueError("the two selections of the pair share atoms; choose the same or different ones")
@@ -141,21 +150,45 @@ def _neighbours(
     for f, positions in enumerate(frames.positions_nm()):
         others = None if of_one else positions[second]
         near = pairs_within(positions[first], others, None if cells is None else cells[f], cutoff_nm)
-        mine = near.centre != near.neighbour if of_one else slice(None)
-        yield near.centre[mine] * len(second) + near.neighbour[mine]
+        a, b = near.centre, near.neighbour
+        mine = (a < b) == ((a + b) % 2 == 0) if of_one else slice(None)  # either of a and b as often the second
+        yield a[mine] * len(second) + b[mine]
 
 
 def _survival(intervals: Intervals, lags: Array, n_frames: int, n_blocks: int) -> tuple[Array, Array]:
     """Of the whole, (t,), and of blocks of the origins that every lag has, (m, t)."""
-    whole, of_blocks = np.empty(len(lags)), np.empty((n_blocks, len(lags)))
-    slices = block_slices(n_frames - int(lags[-1]), n_blocks)
-    for column, lag in enumerate(lags):
-        together, until = surviving(intervals, slice(0, n_frames), int(lag), n_frames)
-        whole[column] = until / max(together, 1)
-        for block, origins in enumerate(slices):
-            together, until = surviving(intervals, origins, int(lag), n_frames)
-            of_blocks[block, column] = until / max(together, 1)
-    return whole, of_blocks
+    slices = [slice(0, n_frames), *block_slices(n_frames - int(lags[-1]), n_blocks)]
+    counts = np.array([[surviving(intervals, origins, int(lag), n_frames) for lag in lags] for origins in slices])
+    shares = counts[..., 1] / np.maximum(counts[..., 0], 1)
+    return shares[0], shares[1:]
+
+
+def _errors_of_groups(
+    intervals: Intervals, lags: Array, n_frames: int, spacing_ps: float, n_neighbours: int
+) -> tuple[Array, Array]:
+    """Jackknife errors of the survival, (t,), and of both times, (2,), over groups of atoms of the second kind."""
+    group = intervals.pair % n_neighbours * min(N_GROUPS, n_neighbours) // n_neighbours
+    groups = np.unique(group)
+    counts = np.array(
+        [
+            [surviving(of_pairs(intervals, group == each), slice(0, n_frames), int(lag), n_frames) for lag in lags]
+            for each in groups
+        ]
+    )  # (n, t, 2)
+
+    def estimates(kept: NDArray[np.int64]) -> Array:
+        together, until = counts[kept].sum(axis=0).T
+        survival = until / np.maximum(together, 1)
+        return np.append(survival, _times(spacing_ps * lags, survival))
+
+    errors = jackknife(estimates, len(groups), len(groups))[1]
+    return errors[:-2], errors[-2:]
+
+
+def _times(times: Array, survival: Array) -> tuple[float, float]:
+    """Fitted and integrated [ps]."""
+    decay = _exponential(times, survival)[1]
+    return decay, _integral(times, survival, decay)
 
 
 def _exponential(times: Array, survival: Array) -> tuple[float, float]:
@@ -171,10 +204,6 @@ def _exponential(times: Array, survival: Array) -> tuple[float, float]:
         return float("nan"), float("nan")
     slope, start = np.polyfit(times[inside], np.log(survival[inside]), 1, w=survival[inside])
     return float(np.exp(start)), float(-1 / slope) if slope < 0 else float("inf")
-
-
-def _error(of_blocks: list[float]) -> float:
-    return float(standard_errors(np.array(of_blocks))) if np.all(np.isfinite(of_blocks)) else float("nan")
 
 
 def _integral(times: Array, survival: Array, decay: float) -> float:

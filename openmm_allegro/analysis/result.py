@@ -29,6 +29,8 @@ class Curve(NamedTuple):
     x_label: str
     """With its unit: `r / nm`."""
     y_label: str
+    outside: float | None = None
+    """y beyond the ends, such as 0 of a distribution; None where it is not known."""
 
 
 class Result(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from openmm_allegro.analysis.blocks import standard_errors
+from openmm_allegro.analysis.common_points import at_points, common_points
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured, Result
 from openmm_allegro.analysis.tables import write_table
@@ -80,11 +81,8 @@ class RunsTogether:
     def _on_common_points(self) -> tuple[Curve, np.ndarray]:
         """The first run's curve up to where all reach, and all runs there, (m, k)."""
         curves = [curve for result in self.results if (curve := result.curve()) is not None]
-        low, high = max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves)
-        slack = 1e-9 * abs(high - low)
-        inside = (curves[0].x >= low - slack) & (curves[0].x <= high + slack)
-        x = curves[0].x[inside]
-        y = np.stack([np.interp(x, curve.x, curve.y) for curve in curves])
+        x = common_points(curves)
+        y = np.stack([at_points(curve, x).y for curve in curves])
         return curves[0]._replace(x=x), y
 
 

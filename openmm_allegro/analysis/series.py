@@ -64,12 +64,16 @@ class Series:
 
     def curve(self) -> Curve | None:
         """Probability density of the values, with errors from five blocks of frames; None where all are the same."""
-        edges = np.linspace(float(self.values.min()), float(self.values.max()), N_BINS + 1)
-        if not edges[-1] - edges[0] > 1e-6 * abs(edges[0]):
+        low, high = float(self.values.min()), float(self.values.max())
+        if not high - low > 1e-6 * abs(low):
             return None
+        width = (high - low) / N_BINS
+        edges = low + width * np.arange(-1.0, N_BINS + 2)  # an empty bin at either end: the density is zero from there
+        edges[-2] = high
         slices = block_slices(len(self.values), min(5, len(self.values)))
         blocks = np.stack([np.histogram(self.values[part], edges, density=True)[0] for part in slices])
         whole = np.histogram(self.values, edges, density=True)[0]
         centres = (edges[1:] + edges[:-1]) / 2
         label = f"{self.quantity} / {self.unit}"
-        return Curve(centres, whole, standard_errors(blocks), label, f"probability density / (1/{self.unit})")
+        density_label = f"probability density / (1/{self.unit})"
+        return Curve(centres, whole, standard_errors(blocks), label, density_label, outside=0.0)

@@ -85,8 +85,10 @@ def structure_factor(
     """Total S(q) = 1 + Σ c_a c_b b_a b_b (S_ab(q) − 1) / (Σ c_a b_a)², as for a measurement.
 
     weighting: `neutron`, `x-ray` (b is then the form factor at q) or `number`. isotopes: such as `2H` for heavy water;
-    in light water Σ c_a b_a nearly vanishes and S(q) is large. The sums run over vectors q of the cell's own reciprocal
-    lattice, so that they are exact in a periodic box of any shape, which may change; the smallest q is that of the box.
+    in light water Σ c_a b_a nearly vanishes and S(q) is large. Where elements scatter differently it may fall below
+    zero, as no diffuse scattering of the mixture (Laue's) is in it. The sums run over vectors q of the cell's own
+    reciprocal lattice, so that they are exact in a periodic box of any shape, which may change; the smallest q is that
+    of the box.
     A bin with more vectors than about `vectors_per_bin` takes some at random, the same in every frame. T. E. Faber and
     J. M. Ziman, Phil. Mag. 11, 153 (1965); D. A. Keen, J. Appl. Cryst. 34, 172 (2001). Errors come from `n_blocks`
     blocks of frames.

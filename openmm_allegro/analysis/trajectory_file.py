@@ -128,7 +128,7 @@ def _read(
     parts = mdtraj.iterload(str(path), top=topology, chunk=length, atom_indices=atoms)
     while True:
         try:
-            with _stdout_to_stderr():
+            with _nothing_printed():
                 part = next(parts)
         except StopIteration:
             return
@@ -143,14 +143,15 @@ def _read(
 
 
 @contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what mdtraj's DCD reader prints from C away from standard output, where a program may expect JSON."""
+def _nothing_printed() -> Iterator[None]:
+    """Drop what mdtraj's DCD reader prints from C about every file; a program may expect JSON on standard output."""
     sys.stdout.flush()
-    libc, stdout = ctypes.CDLL(None), os.dup(1)
-    os.dup2(2, 1)
+    libc, stdout, nowhere = ctypes.CDLL(None), os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
     try:
         yield
     finally:
         libc.fflush(None)
         os.dup2(stdout, 1)
         os.close(stdout)
+        os.close(nowhere)

@@ -18,7 +18,7 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_within
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.selection import atoms_of, file_name, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def van_hove_self(
                 used[row, block] += len(bins)
     density = counts / used[:, :, None] / np.diff(edges)
     return VanHove(
-        name=f"van_hove_self_{element.replace(' ', '_')}",
+        name=f"van_hove_self_{plain(element)}",
         symbol="self_per_nm",
         label=f"4πr² Gₛ of {element} × nm",
         r_nm=(edges[1:] + edges[:-1]) / 2,
@@ -149,7 +149,8 @@ def van_hove_distinct(
     if len(same) and not np.array_equal(first, second):
         raise ValueError(f"`{pair[0]}` and `{pair[1]}` share {len(same)} atoms; choose the same or different ones")
     of_one = bool(len(same))
-    all_paths = collect_paths(frames, pair[:1] if of_one else pair, relative_to=relative_to)
+    selections = pair[:1] if of_one else pair
+    all_paths = collect_paths(frames, selections, relative_to=relative_to, unwrapped=False)
     were, are = all_paths[0], all_paths[-1]
     if n_origins is None:
         n_origins = min(max(n_blocks, ATOMS_AS_ORIGINS // were.n_paths), 100)
@@ -164,7 +165,7 @@ def van_hove_distinct(
                 found[row, block] += np.histogram(distances, edges)[0] / (were.n_paths * density * shells)
             found[row, block] /= len(origins)
     return VanHove(
-        name=f"van_hove_distinct_{'-'.join(pair).replace(' ', '_')}",
+        name=f"van_hove_distinct_{file_name(pair)}",
         symbol="distinct",
         label=f"G_d/ρ of {'–'.join(pair)}",
         r_nm=(edges[1:] + edges[:-1]) / 2,

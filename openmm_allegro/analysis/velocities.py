@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.integrate import cumulative_trapezoid
 
+from openmm_allegro import units
 from openmm_allegro.analysis.blocks import standard_errors
 from openmm_allegro.analysis.displacements import lag_blocks
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-NM2_PER_PS_TO_CM2_PER_S = 1e-2
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class VelocityCorrelation:
 
     @property
     def name(self) -> str:
-        return f"vacf_{self.element.replace(' ', '_')}"
+        return f"vacf_{plain(self.element)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {
@@ -121,7 +122,7 @@ def velocity_autocorrelation(
             of_blocks[block] += autocorrelation(velocities[part], n_lags) / paths.n_paths
     if not of_all[0] > 0:
         raise ValueError(f"{element} does not move, so that there is no correlation; choose another element")
-    scale = NM2_PER_PS_TO_CM2_PER_S / 3 * spacing
+    scale = units.NM2_PER_PS_TO_CM2_PER_S / 3 * spacing
     return VelocityCorrelation(
         element=element,
         lag_ps=spacing * np.arange(n_lags, dtype=np.float64),

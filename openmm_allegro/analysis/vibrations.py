@@ -19,7 +19,7 @@ from openmm_allegro.analysis.blocks import block_slices, standard_errors
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import atoms_of, element_masses
+from openmm_allegro.analysis.selection import atoms_of, element_masses, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class VibrationalDensity:
 
     @property
     def name(self) -> str:
-        return f"vibrations_{self.element.replace(' ', '_')}"
+        return f"vibrations_{plain(self.element)}"
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {
@@ -125,7 +125,7 @@ def vibrational_density(
     _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()))
     wave_number = frequency / LIGHT_CM_PER_PS
     energies = np.trapezoid(spectra, frequency, axis=1) / paths.n_paths  # m v² [g/mol nm²/ps²] = [kJ/mol]
-    temperatures = energies / 3 * units.KJ_PER_MOL_TO_EV * units.ELEMENTARY_CHARGE_C / units.BOLTZMANN_J_PER_K
+    temperatures = energies / 3 / units.BOLTZMANN_KJ_PER_MOL_K
     density = spectra / np.trapezoid(spectra, wave_number, axis=1).mean()
     return VibrationalDensity(
         element=element,

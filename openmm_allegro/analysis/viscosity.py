@@ -15,6 +15,7 @@ from scipy.optimize import curve_fit
 
 from openmm_allegro import units
 from openmm_allegro.analysis.blocks import block_slices, jackknife_errors, standard_errors
+from openmm_allegro.analysis.energy import TIME, VOLUME, read_log
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-TIME, VOLUME = "Time (ps)", "Box Volume (nm^3)"
 PRESSURES = tuple(f"P{ab} (bar)" for ab in ("xx", "yy", "zz", "xy", "xz", "yz"))
 SCATTER = 0.4
 """The fit ends where running integrals of blocks scatter by this share of their mean."""
@@ -176,27 +176,13 @@ def _approach(lags: Array, limit: float, share: float, first_ps: float, second_p
 
 def _read(path: Path, with_volume: bool, start_ps: float) -> dict[str, Array]:
     """Columns by name from `start_ps` on, equally spaced in time, (f,) each."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file `{path}`")
-    with open(path) as file:
-        header = [name.strip().strip('"') for name in file.readline().removeprefix("#").strip().split(",")]
     names = (TIME, *PRESSURES, *([VOLUME] if with_volume else []))
-    for name in names:
-        if name not in header:
-            raise ValueError(
-                f"`{path.name}` has no column `{name}`, only {', '.join(filter(None, header)) or 'nothing'}; write it"
-                + (", or give `volume_nm3`" if name == VOLUME else "")
-            )
-    try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, usecols=[header.index(name) for name in names], ndmin=2)
-    except ValueError as error:
-        raise ValueError(f"a line of `{path.name}` is not {len(header)} numbers ({error}); remove it") from error
-    table = table[table[:, 0] >= start_ps]
-    if len(table) < 2 or not np.all(np.isfinite(table)):
-        raise ValueError(
-            f"`{path.name}` has {len(table)} lines from {start_ps:g} ps on, or numbers that are not finite"
-        )
-    steps = np.diff(table[:, 0])
+    columns = read_log(path, names, "write the pressure tensor and the volume (or give `volume_nm3`)")
+    kept = columns[TIME] >= start_ps
+    if kept.sum() < 2:
+        raise ValueError(f"`{path.name}` has {kept.sum()} lines from {start_ps:g} ps on; start earlier or run longer")
+    columns = {name: values[kept] for name, values in columns.items()}
+    steps = np.diff(columns[TIME])
     if not np.allclose(steps, steps.mean(), rtol=1e-2) or steps.mean() <= 0:
         raise ValueError(f"the lines of `{path.name}` are not equally spaced in time; give one log of one run")
-    return dict(zip(names, table.T, strict=True))
+    return columns

@@ -1,6 +1,7 @@
 """Tables of speed and memory: `openmm-allegro bench` over sizes, peers, hyperparameters and bridges.
 
-Usage: python tests/benchmarks/tables.py [--only a] [--output tables] [--threads 2] [--device cpu] [--limit 900]
+Usage: python tests/benchmarks/performance_tables.py [--only a] [--output tables] [--threads 2] [--device cpu]
+       [--limit 900]
 Table a is time against size beside the peers, b the cost of each hyperparameter, c memory and time at large sizes by
 both bridges. Every point runs in a process of its own. Its figures are added to OUTPUT/points.jsonl, one JSON object a
 line, and points that are there already are not run again: stop it and start it as you like, delete a line to measure it
