@@ -173,7 +173,7 @@ def test_compare_prints_differences(capfd, finished_run, tmp_path):
 def test_analyze_lists_what_it_knows(capfd):
     capfd.readouterr()
     assert main(["analyze", "--list"]) == 0
-    assert "angles:triplet=…" in capfd.readouterr().out
+    assert "angles:triplet=S-P-S" in capfd.readouterr().out
 
 
 def test_evaluate_prints_errors(capfd, inputs, tmp_path):
