@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
-        options.minutes, options.runs, options.ps = 0.4, 2, 0.2
+        options.runs, options.ps = 2, 0.2
     output: Path = options.output
     if output.exists():
         parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
@@ -74,7 +74,7 @@ def main() -> None:
     model, training_errors = options.weights, None
     if model is None:
         console.rule("training")
-        trained = train(training_config(options.data, options.minutes), output / "training")
+        trained = train(training_config(options.data, options.minutes, options.quick), output / "training")
         model, training_errors = trained.best_model, trained.validation.as_dict()
         console.print(trained.validation.table())
 
@@ -115,10 +115,18 @@ def main() -> None:
     console.print(f"model: {model}\npicture: {picture}")
 
 
-def training_config(data: Path, minutes: float) -> TrainingConfig:
-    """What `carbonate.toml` says, for so many minutes."""
+def training_config(data: Path, minutes: float, quick: bool) -> TrainingConfig:
+    """What `carbonate.toml` says, for so many minutes; quick: a few steps."""
     config = load_config(HERE / "carbonate.toml", data)
-    return config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
+    if not quick:
+        return config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"n_train": 100, "n_validation": 8}),
+            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10}),
+            "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 200}),
+        }
+    )
 
 
 def written(frames: Sequence[Frame], file: Path) -> Frames:

@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
-        options.minutes, options.runs, options.ps = 0.4, 2, 0.3
+        options.runs, options.ps = 2, 0.3
     output: Path = options.output
     if output.exists():
         parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
@@ -89,7 +89,9 @@ def main() -> None:
     model, training_errors = options.weights, None
     if model is None:
         console.rule("training")
-        trained = train(training_config(options.data, options.minutes, options.stress), output / "training")
+        trained = train(
+            training_config(options.data, options.minutes, options.stress, options.quick), output / "training"
+        )
         model, training_errors = trained.best_model, trained.validation.as_dict()
         console.print(trained.validation.table())
 
@@ -129,11 +131,19 @@ def main() -> None:
     console.print(f"model: {model}\npicture: {picture}")
 
 
-def training_config(data: Path, minutes: float, stress: float) -> TrainingConfig:
-    """What `liquid_water.toml` says, for so many minutes and with this weight of the stresses."""
+def training_config(data: Path, minutes: float, stress: float, quick: bool) -> TrainingConfig:
+    """What `liquid_water.toml` says, for so many minutes and with this weight of the stresses; quick: a few steps."""
     config = load_config(HERE / "liquid_water.toml", data)
-    run = config.run.model_copy(update={"max_time_minutes": minutes})
-    return config.model_copy(update={"run": run, "loss": config.loss.model_copy(update={"stress": stress})})
+    config = config.model_copy(update={"loss": config.loss.model_copy(update={"stress": stress})})
+    if not quick:
+        return config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"n_train": 60, "n_validation": 6}),
+            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10}),
+            "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 100}),
+        }
+    )
 
 
 def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output: Path, seed: int) -> SimulateResult:
