@@ -22,6 +22,7 @@ import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: e
 import ase
 import ase.io
 import numpy as np
+from matplotlib.axes import Axes
 from rich.console import Console
 
 from openmm_allegro.analysis.analyze import plain_figures, results_of
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
-        options.runs, options.ps = 2, 0.2
+        options.runs, options.ps = 2, 0.1
     output: Path = options.output
     if output.exists():
         parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
@@ -109,8 +110,7 @@ def main() -> None:
     for each in (*structure, density):
         each.write_csv(output / f"{each.name}.csv")
     carbonyls.write_csv(output / "rdf_carbonyl_oxygens.csv")
-    panels = [*(each.draw for each in structure), carbonyls.draw, density.draw, stability[0].draw]
-    picture = save_picture(output / "report.png", panels)
+    picture = draw_report(output / "report.png", structure, carbonyls, density, stability[0])
     report(console, structure, density, stability)
     console.print(f"model: {model}\npicture: {picture}")
 
@@ -182,6 +182,18 @@ def together(requests: Sequence[str], runs: list[Frames]) -> list[Result]:
 def bonds_of_runs(runs: list[SimulateResult], reference: Frames | None) -> list[Stability]:
     """From the first frame on; lengths of bonds by the reference, or by each run's first frame."""
     return [bond_stability(frames, reference) for frames in opened(runs, 0.0)]
+
+
+def draw_report(
+    path: Path, structure: list[Comparison], carbonyls: Result, density: Result, stability: Stability
+) -> Path:
+    """Radial distributions, density, and the bonds of the first run."""
+
+    def contacts(axes: Axes) -> None:
+        carbonyls.draw(axes)
+        axes.set_ylabel(f"g(r) carbonyl oxygens, {COLD_K} K")
+
+    return save_picture(path, [*(each.draw for each in structure), contacts, density.draw, stability.draw])
 
 
 def report(console: Console, structure: list[Comparison], density: Result, stability: list[Stability]) -> None:

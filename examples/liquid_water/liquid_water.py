@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
-        options.runs, options.ps = 2, 0.3
+        options.runs, options.ps = 2, 0.25
     output: Path = options.output
     if output.exists():
         parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
