@@ -200,12 +200,16 @@ def draw_report(
         axes.plot(*X_RAY_PEAK, "^", color="#1f5fa8", label="X-rays, 295 K")
         axes.legend(frameon=False, fontsize="small")
 
+    def hydrogens_between_molecules(axes: Axes) -> None:
+        hydrogens.draw(axes)
+        axes.set(xlim=(0.13, 0.6), ylim=(0.0, 2.5))
+
     def densities(axes: Axes) -> None:
         density.draw(axes)
         axes.axhline(experiment.density_g_per_cm3, color="black", linestyle="--", linewidth=0.8, label="experiment")
         axes.legend(frameon=False, fontsize="small")
 
-    return save_picture(path, [oxygens_and_peak, hydrogens.draw, motion.draw, densities])
+    return save_picture(path, [oxygens_and_peak, hydrogens_between_molecules, motion.draw, densities])
 
 
 def report(
