@@ -1,0 +1,232 @@
+"""Liquid water with SCAN: from ab initio frames to structure, density and diffusion, beside experiment.
+
+    python examples/liquid_water/liquid_water.py DATA
+
+DATA is the folder that holds `water_scan_dplr`, see `examples/recipes/water.toml` for where the frames come from.
+1. train a model on energies and forces (`liquid_water.toml`, which says why not on stresses), 60 minutes;
+2. run boxes of 64 molecules, four at experiment's density and four at 1 bar, 50 ps each;
+3. compare radial distributions with the set's frames of 300 K and 1 bar and with the peak of X-ray diffraction, take
+   the density at 1 bar, and oxygen's diffusion with the correction for the size of the box;
+4. leave `report.png`, `figures.json` and the tables in the output folder.
+
+Those frames began the set's construction and are no run with SCAN: its pressure in them is 2 GPa, and a good model will
+differ from their g(r).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: else TorchForce is not found)
+import ase
+import ase.io
+from matplotlib.axes import Axes
+from rich.console import Console
+
+from openmm_allegro.analysis.analyze import plain_figures, results_of
+from openmm_allegro.analysis.catalogue import parse_request
+from openmm_allegro.analysis.compare import Comparison, compare
+from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.pictures import save_picture
+from openmm_allegro.analysis.result import Result
+from openmm_allegro.analysis.runs import runs_together
+from openmm_allegro.analysis.trajectory_file import open_trajectory
+from openmm_allegro.simulate import SimulateResult, simulate
+from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.systems.files import write_system
+from openmm_allegro.systems.water import water_box
+from openmm_allegro.training.config import TrainingConfig, load_config
+from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.run import train
+
+HERE = Path(__file__).parent
+FRAMES = "water_scan_dplr/water_scan.xyz.xz"
+MOLECULES = 64
+STRUCTURE = ("rdf:pair=O-O:r_max_nm=0.6", "rdf:pair=O-H:r_max_nm=0.6")
+WARM_UP_PS = 5.0
+
+
+class Experiment(NamedTuple):
+    """What is measured of water at 1 bar."""
+
+    density_g_per_cm3: float
+    """IAPWS-95 (W. Wagner and A. Pruß, J. Phys. Chem. Ref. Data 31, 387, 2002)."""
+    viscosity_mpa_s: float
+    """IAPWS 2008 (M. L. Huber et al., J. Phys. Chem. Ref. Data 38, 101, 2009)."""
+    diffusion_cm2_per_s: float
+    """1.635·10⁻⁴ cm²/s (T/215.05 K − 1)^2.063 (M. Holz et al., Phys. Chem. Chem. Phys. 2, 4740, 2000)."""
+
+
+EXPERIMENT = {300: Experiment(0.9965, 0.854, 2.41e-5), 330: Experiment(0.9847, 0.489, 4.49e-5)}
+"""By temperature [K]."""
+X_RAY_PEAK = (0.280, 2.57)
+"""Of g(r) O–O at 295 K: r [nm] and height (L. B. Skinner et al., J. Chem. Phys. 138, 074506, 2013)."""
+
+
+def main() -> None:
+    """Parse the options and do the four things."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("liquid-water-output"), help="a new folder")
+    parser.add_argument("--weights", type=Path, help="a model file to go on with, instead of training one")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of training")
+    parser.add_argument("--stress", type=float, default=0.0, help="weight of the stresses in training")
+    parser.add_argument("--kelvin", type=int, choices=EXPERIMENT, default=300)
+    parser.add_argument("--viscosity", type=float, help="for the size of the box [mPa s]; experiment's if not given")
+    parser.add_argument("--runs", type=int, default=4, help="at experiment's density, and as many at 1 bar")
+    parser.add_argument("--ps", type=float, default=50.0, help="length of each run")
+    parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
+    options = parser.parse_args()
+    if options.quick:
+        options.runs, options.ps = 2, 0.25
+    output: Path = options.output
+    if output.exists():
+        parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
+    console, experiment = Console(), EXPERIMENT[options.kelvin]
+    viscosity = options.viscosity or experiment.viscosity_mpa_s
+
+    model, training_errors = options.weights, None
+    if model is None:
+        console.rule("training")
+        trained = train(
+            training_config(options.data, options.minutes, options.stress, options.quick), output / "training"
+        )
+        model, training_errors = trained.best_model, trained.validation.as_dict()
+        console.print(trained.validation.table())
+
+    console.rule(f"{options.runs} runs at {experiment.density_g_per_cm3:g} g/cm³ and {options.runs} at 1 bar")
+    runs = {
+        pressure: [run(model, options.kelvin, options.ps, pressure, output, seed + 1) for seed in range(options.runs)]
+        for pressure in (None, 1.0)
+    }
+
+    console.rule("beside the ab initio frames and experiment")
+    start_ps = min(WARM_UP_PS, options.ps / 5)
+    opened = {
+        pressure: [open_trajectory(each.trajectory, each.final_structure, start_ps=start_ps) for each in same]
+        for pressure, same in runs.items()
+    }
+    structure = structure_beside(opened[None], liquid_frames(options.data, output / "frames.extxyz"))
+    corrected = f"msd:element=O:temperature_k={options.kelvin}:viscosity_mpa_s={viscosity}"
+    motion, density = together(corrected, opened[None]), together("density", opened[1.0])
+    figures = {
+        "model": str(model),
+        "validation": training_errors,
+        "kelvin": options.kelvin,
+        "runs": options.runs,
+        "ps": options.ps,
+        "ns_per_day": [each.ns_per_day for same in runs.values() for each in same],
+        "structure": {each.name: each.summary() for each in structure},
+        "oxygen": plain_figures(motion),
+        "viscosity_mpa_s": viscosity,
+        "density": plain_figures(density),
+        "experiment": experiment._asdict() | dict(zip(("peak_nm", "peak_g"), X_RAY_PEAK, strict=True)),
+    }
+    (output / "figures.json").write_text(json.dumps(figures, indent=1))
+    for each in (*structure, motion, density):
+        each.write_csv(output / f"{each.name}.csv")
+    picture = draw_report(output / "report.png", structure, motion, density, experiment)
+    report(console, structure, motion, density, experiment)
+    console.print(f"model: {model}\npicture: {picture}")
+
+
+def training_config(data: Path, minutes: float, stress: float, quick: bool) -> TrainingConfig:
+    """What `liquid_water.toml` says, for so many minutes and with this weight of the stresses; quick: a few steps."""
+    config = load_config(HERE / "liquid_water.toml", data)
+    config = config.model_copy(update={"loss": config.loss.model_copy(update={"stress": stress})})
+    if not quick:
+        return config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"n_train": 60, "n_validation": 6}),
+            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10}),
+            "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 100}),
+        }
+    )
+
+
+def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output: Path, seed: int) -> SimulateResult:
+    """One run from a box of its own at experiment's density, with a gentle thermostat."""
+    folder = output / f"{'nvt' if pressure_bar is None else 'npt'}-{seed}"
+    density = EXPERIMENT[kelvin].density_g_per_cm3
+    start = write_system(water_box(MOLECULES, density_g_per_cm3=density, seed=seed), folder.with_suffix(".pdb"))
+    config = SimulateConfig(
+        model=model,
+        structure=start.file,
+        duration_ps=ps,
+        timestep_fs=0.5,
+        temperature_k=kelvin,
+        friction_per_ps=0.1 if pressure_bar is None else 1.0,
+        pressure_bar=pressure_bar,
+        minimize_iterations=50,
+        report_every=10,
+        trajectory_format="xtc",
+        seed=seed,
+    )
+    return simulate(config, folder)
+
+
+def liquid_frames(data: Path, file: Path) -> Frames:
+    """The set's frames of liquid water at 300 K and 1 bar, written to a file of their own."""
+    frames = [frame for frame in read_frames(data / FRAMES) if "liq/state.0300" in str(frame.info.get("origin"))]
+    atoms = [ase.Atoms(numbers=each.numbers, positions=each.positions, cell=each.cell, pbc=True) for each in frames]
+    ase.io.write(file, atoms)
+    return open_trajectory(file)
+
+
+def structure_beside(runs: list[Frames], reference: Frames) -> list[Comparison]:
+    """Radial distributions of the runs and of the frames."""
+    requests = [parse_request(text) for text in STRUCTURE]
+    of_runs = runs_together([results_of(requests, frames)["rdf"] for frames in runs])
+    return compare(results_of(requests, reference)["rdf"], of_runs)
+
+
+def together(request: str, runs: list[Frames]) -> Result:
+    """One analysis of all runs, with errors over them."""
+    asked = parse_request(request)
+    (result,) = runs_together([results_of([asked], frames)[asked.name] for frames in runs])
+    return result
+
+
+def draw_report(
+    path: Path, structure: list[Comparison], motion: Result, density: Result, experiment: Experiment
+) -> Path:
+    """Radial distributions, displacement and density, with what is measured."""
+    oxygens, hydrogens = structure
+
+    def oxygens_and_peak(axes: Axes) -> None:
+        oxygens.draw(axes)
+        axes.plot(*X_RAY_PEAK, "^", color="#1f5fa8", label="X-rays, 295 K")
+        axes.legend(frameon=False, fontsize="small")
+
+    def hydrogens_between_molecules(axes: Axes) -> None:
+        hydrogens.draw(axes)
+        axes.set(xlim=(0.13, 0.6), ylim=(0.0, 2.5))
+
+    def densities(axes: Axes) -> None:
+        density.draw(axes)
+        axes.axhline(experiment.density_g_per_cm3, color="black", linestyle="--", linewidth=0.8, label="experiment")
+        axes.legend(frameon=False, fontsize="small")
+
+    return save_picture(path, [oxygens_and_peak, hydrogens_between_molecules, motion.draw, densities])
+
+
+def report(
+    console: Console, structure: list[Comparison], motion: Result, density: Result, experiment: Experiment
+) -> None:
+    """The figures for a reader."""
+    for each in structure:
+        console.print(f"{each.name}: differs by {each.summary()['difference_per_cent']:.1f} % of its area")
+    peak = structure[0].figures["first_peak_nm"]
+    console.print(
+        f"O–O peak at {peak.predicted.value:.4f} nm; frames {peak.reference.value:.4f}, X-rays {X_RAY_PEAK[0]}"
+    )
+    value, error = motion.figures()["diffusion_infinite_box_cm2_per_s"]
+    console.print(f"D(O) = {value:.2e} ± {error:.1e} cm²/s; experiment {experiment.diffusion_cm2_per_s:.2e}")
+    value, error = density.figures()["density_g_per_cm3"]
+    console.print(f"density {value:.3f} ± {error:.3f} g/cm³; experiment {experiment.density_g_per_cm3:g}")
+
+
+if __name__ == "__main__":
+    main()
