@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import plain_figures, results_of
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
@@ -99,14 +99,14 @@ def main() -> None:
         "runs": options.runs,
         "ps": options.ps,
         "ns_per_day": [each.ns_per_day for each in (*hot, *cold)],
-        "structure": {each.name: each.summary() for each in structure},
+        "structure": {each.name: finite_or_none(each.summary()) for each in structure},
         "density": plain_figures(density),
         "ideal_density_g_per_cm3": IDEAL_G_PER_CM3,
         "carbonyl_oxygens": plain_figures(carbonyls),
         "stable_runs": sum(not each.failed for each in stability),
         "stable_ps": [each.figures()["stable_ps"].value for each in stability],
     }
-    (output / "figures.json").write_text(json.dumps(figures, indent=1))
+    (output / "figures.json").write_text(json.dumps(figures, indent=1, allow_nan=False))
     for each in (*structure, density):
         each.write_csv(output / f"{each.name}.csv")
     carbonyls.write_csv(output / "rdf_carbonyl_oxygens.csv")

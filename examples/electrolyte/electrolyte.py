@@ -21,7 +21,7 @@ import ase.io
 import numpy as np
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import plain_figures, results_of
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
@@ -85,12 +85,12 @@ def main() -> None:
         "runs": options.runs,
         "ps": options.ps,
         "ns_per_day": [each.ns_per_day for each in runs],
-        "structure": {each.name: each.summary() for each in comparisons},
+        "structure": {each.name: finite_or_none(each.summary()) for each in comparisons},
         "lithium": plain_figures(motion),
         "ab_initio_diffusion_cm2_per_s": AB_INITIO_CM2_PER_S,
         "stable_runs": sum(not each.failed for each in stability),
     }
-    (output / "figures.json").write_text(json.dumps(figures, indent=1))
+    (output / "figures.json").write_text(json.dumps(figures, indent=1, allow_nan=False))
     for each in comparisons:
         each.write_csv(output / f"{each.name}.csv")
     motion.write_csv(output / f"{motion.name}.csv")

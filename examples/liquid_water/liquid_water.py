@@ -24,7 +24,7 @@ import ase.io
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import plain_figures, results_of
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
@@ -117,13 +117,13 @@ def main() -> None:
         "runs": options.runs,
         "ps": options.ps,
         "ns_per_day": [each.ns_per_day for same in runs.values() for each in same],
-        "structure": {each.name: each.summary() for each in structure},
+        "structure": {each.name: finite_or_none(each.summary()) for each in structure},
         "oxygen": plain_figures(motion),
         "viscosity_mpa_s": viscosity,
         "density": plain_figures(density),
         "experiment": experiment._asdict() | dict(zip(("peak_nm", "peak_g"), X_RAY_PEAK, strict=True)),
     }
-    (output / "figures.json").write_text(json.dumps(figures, indent=1))
+    (output / "figures.json").write_text(json.dumps(figures, indent=1, allow_nan=False))
     for each in (*structure, motion, density):
         each.write_csv(output / f"{each.name}.csv")
     picture = draw_report(output / "report.png", structure, motion, density, experiment)

@@ -94,7 +94,7 @@ def compare_trajectories(
     return {
         **_described(opened),
         "n_reference_frames": theirs[0].n_frames,
-        **{name: {each.name: _finite(each.summary()) for each in group} for name, group in compared.items()},
+        **{name: {each.name: finite_or_none(each.summary()) for each in group} for name, group in compared.items()},
         "files": [str(path) for path in files],
     }
 
@@ -112,7 +112,12 @@ def plain_figures(result: Result) -> dict[str, float | None]:
     plain: dict[str, float] = {}
     for name, measured in result.figures().items():
         plain[name], plain[f"{name}_error"] = measured
-    return _finite(plain)
+    return finite_or_none(plain)
+
+
+def finite_or_none(numbers: dict[str, float]) -> dict[str, float | None]:
+    """None in place of nan and infinity, which JSON does not have."""
+    return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
 
 
 def _opened(
@@ -138,10 +143,5 @@ def _described(runs: Sequence[Frames]) -> Figures:
         "n_atoms": runs[0].n_atoms,
         "n_runs": len(runs),
         "n_frames": sum(frames.n_frames for frames in runs),
-        **_finite({"start_ps": first, "end_ps": last}),
+        **finite_or_none({"start_ps": first, "end_ps": last}),
     }
-
-
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    """None in place of nan and infinity, which JSON does not have."""
-    return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
