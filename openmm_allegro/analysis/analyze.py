@@ -128,8 +128,10 @@ def _opened(
     stride: int,
     progress: bool,
 ) -> list[Frames]:
-    options = {"timestep_ps": timestep_ps, "start_ps": start_ps}
-    return [open_trajectory(path, topology, stride=stride, progress=progress, **options) for path in paths]
+    return [
+        open_trajectory(path, topology, timestep_ps=timestep_ps, start_ps=start_ps, stride=stride, progress=progress)
+        for path in paths
+    ]
 
 
 def _of_runs(requests: Sequence[Request], runs: Sequence[Frames]) -> dict[str, list[Result]]:

@@ -20,9 +20,9 @@ def draw_curves(axes: "Axes", name: str, curve: "CurveDifference") -> None:
     place = axes.get_subplotspec()
     assert place is not None  # of `Figure.subplots`
     assert axes.figure is not None
-    above, under = place.subgridspec(2, 1, height_ratios=(2.6, 1), hspace=0.05)
-    axes.set_subplotspec(above)
-    below = axes.figure.add_subplot(under, sharex=axes)
+    grid = place.subgridspec(2, 1, height_ratios=(2.6, 1), hspace=0.05)
+    axes.set_subplotspec(grid[0])
+    below = axes.figure.add_subplot(grid[1], sharex=axes)
     for each, color, label in ((curve.reference, REFERENCE, "reference"), (curve.predicted, PREDICTED, "predicted")):
         axes.plot(each.x, each.y, color=color, linewidth=1.1, label=label)
         axes.fill_between(each.x, each.y - each.error, each.y + each.error, color=color, alpha=0.25, linewidth=0)

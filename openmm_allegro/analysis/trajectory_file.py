@@ -79,7 +79,7 @@ def open_trajectory(
 def _times(path: Path, times: NDArray[np.float64], timestep_ps: float | None) -> NDArray[np.float64]:
     """Times of all frames, nan where neither the file nor the user knows them."""
     if timestep_ps is not None:
-        return timestep_ps * np.arange(len(times))
+        return timestep_ps * np.arange(len(times), dtype=np.float64)
     return np.full(len(times), np.nan) if path.suffix.lower() == ".dcd" else times
 
 
@@ -101,7 +101,7 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
 
 def _of_data_set(path: Path, timestep_ps: float | None, start_ps: float, stride: int) -> Frames:
     trajectory = load_data_set(path)
-    times = np.full(len(trajectory), np.nan) if timestep_ps is None else timestep_ps * np.arange(len(trajectory))
+    times = _times(path, np.full(len(trajectory), np.nan), timestep_ps)
     kept = _kept(path, times, start_ps, stride)
     trajectory = trajectory[kept]
     trajectory.time = times[kept]
