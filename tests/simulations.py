@@ -1,5 +1,8 @@
 """What tests of simulations share: a small model with core repulsion and a few molecules of water."""
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import mdtraj
@@ -62,3 +65,17 @@ def assert_same_run(one: Path, other: Path, suffix: str = "dcd") -> None:
     assert log['"Step"'] == other_log['"Step"']
     for name in log.keys() - {SPEED}:
         np.testing.assert_allclose(np.float64(log[name]), np.float64(other_log[name]), rtol=1e-5, err_msg=name)
+
+
+def signal_once_it_runs(folder: Path, number: int) -> threading.Thread:
+    """Start a thread that sends this process a signal as soon as the run in the folder has logged a step."""
+
+    def wait_and_send() -> None:
+        log = folder / "log.csv"
+        while not (log.is_file() and log.read_text().count("\n") > 1):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait_and_send, daemon=True)
+    thread.start()
+    return thread

@@ -1,14 +1,12 @@
 """The command line: help without heavy imports, JSON and nothing else, one line for a mistake."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
-from simulations import small_run, write_inputs
+from simulations import signal_once_it_runs, small_run, write_inputs
 from training_toys import write_toy_run, write_toy_set
 
 from openmm_allegro.cli import main
@@ -269,10 +267,9 @@ def test_an_existing_run_is_refused_in_one_line(capfd, finished_run):
 
 def test_a_stopped_run_is_told_how_to_go_on(capfd, inputs, tmp_path):
     (inputs / "long.toml").write_text(small_run(inputs, 100_000).to_toml())
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    sender = signal_once_it_runs(tmp_path / "run", signal.SIGTERM)
     assert main(["simulate", str(inputs / "long.toml"), "--output", str(tmp_path / "run"), "--json"]) == 130
-    timer.join()
+    sender.join()
     printed = capfd.readouterr()
     assert printed.out == ""
     assert "openmm-allegro: stopped at step" in printed.err

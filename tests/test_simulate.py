@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from conftest import full_disk, small_model
 from openmm import app
-from simulations import SPEED, assert_same_run, read_frames, read_log, small_run, write_inputs
+from simulations import SPEED, assert_same_run, read_frames, read_log, signal_once_it_runs, small_run, write_inputs
 
 from openmm_allegro import restart
 from openmm_allegro.checkpoint import save_model
@@ -149,11 +148,10 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(inputs, tmp_path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint(inputs, tmp_path, number):
     folder = tmp_path / "run"
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
-    timer.start()
+    sender = signal_once_it_runs(folder, number)
     with pytest.raises(KeyboardInterrupt, match="stopped at step .*`--resume` goes on from there"):
         simulate(small_run(inputs, 100_000, checkpoint_every=100_000), folder)
-    timer.join()
+    sender.join()
     step = restart.saved_step(folder)
     assert step > 0
     assert simulate(small_run(inputs, step + 5), folder, resume=True).steps_now == 5
