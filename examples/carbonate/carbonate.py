@@ -123,7 +123,7 @@ def training_config(data: Path, minutes: float, quick: bool) -> TrainingConfig:
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"n_train": 100, "n_validation": 8}),
-            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10}),
+            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10, "lr": 0.05}),
             "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 200}),
         }
     )

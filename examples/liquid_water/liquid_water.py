@@ -140,7 +140,7 @@ def training_config(data: Path, minutes: float, stress: float, quick: bool) -> T
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"n_train": 60, "n_validation": 6}),
-            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10}),
+            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10, "lr": 0.05}),
             "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 100}),
         }
     )
