@@ -279,10 +279,12 @@ def _told_in_words(simulation: app.Simulation, config: SimulateConfig, folder: P
             if isinstance(error, openmm.OpenMMException):
                 raise RuntimeError(reason) from error
             raise
+        left = config.minimize and simulation.currentStep == 0  # long first steps can end where the model knows nothing
         raise FloatingPointError(
             f"the simulation blew up near step {simulation.currentStep} ({reason}); "
-            f"{_last_good(folder)}; try a `timestep_fs` below {config.timestep_fs}, `minimize`, or a model trained "
-            "on configurations such as those in the last frames"
+            f"{_last_good(folder)}; try a `timestep_fs` below {config.timestep_fs}, "
+            f"{'`minimize = false`' if left else '`minimize`'}, or a model trained on configurations such as those in "
+            f"the {'structure' if left else 'last frames'}"
         ) from error
     except OSError as error:
         raise OSError(
