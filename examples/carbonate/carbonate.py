@@ -25,13 +25,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of_runs
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
-from openmm_allegro.analysis.runs import runs_together
 from openmm_allegro.analysis.stability import Stability, bond_stability
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 from openmm_allegro.simulate import SimulateResult, simulate
@@ -176,7 +175,7 @@ def opened(runs: list[SimulateResult], start_ps: float) -> list[Frames]:
 def together(requests: Sequence[str], runs: list[Frames]) -> list[Result]:
     """Analyses of all runs, with errors over them."""
     asked = [parse_request(text) for text in requests]
-    return runs_together([[each for group in results_of(asked, frames).values() for each in group] for frames in runs])
+    return [each for group in results_of_runs(asked, runs).values() for each in group]
 
 
 def bonds_of_runs(runs: list[SimulateResult], reference: Frames | None) -> list[Stability]:

@@ -21,13 +21,12 @@ import ase.io
 import numpy as np
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of_runs
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
-from openmm_allegro.analysis.runs import runs_together
 from openmm_allegro.analysis.stability import Stability, structure_stability
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 from openmm_allegro.simulate import SimulateResult, simulate
@@ -128,11 +127,11 @@ def run(frame: Frame, model: Path, ps: float, folder: Path, seed: int) -> Simula
 def analyses(runs: list[Frames], reference: Frames) -> tuple[list[Comparison], Result, list[Stability]]:
     """Structure beside the reference, the motion of lithium, and how long each run was stable."""
     requests = [parse_request(text) for text in STRUCTURE]
-    of_runs = [[each for group in results_of(requests, frames).values() for each in group] for frames in runs]
-    of_reference = [each for group in results_of(requests, reference).values() for each in group]
-    (motion,) = runs_together([results_of([parse_request("msd:element=Li")], frames)["msd"] for frames in runs])
+    wanted, found = results_of_runs(requests, [reference]), results_of_runs(requests, runs)
+    comparisons = [each for name in wanted for each in compare(wanted[name], found[name])]
+    (motion,) = results_of_runs([parse_request("msd:element=Li")], runs)["msd"]
     stability = [structure_stability(frames, reference, threshold_angstrom=1.0, by_element=False) for frames in runs]
-    return compare(of_reference, runs_together(of_runs)), motion, stability
+    return comparisons, motion, stability
 
 
 def report(console: Console, comparisons: list[Comparison], motion: Result, stability: list[Stability]) -> None:

@@ -24,13 +24,12 @@ import ase.io
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of, results_of_runs
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
-from openmm_allegro.analysis.runs import runs_together
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 from openmm_allegro.simulate import SimulateResult, simulate
 from openmm_allegro.simulate_config import SimulateConfig
@@ -178,14 +177,13 @@ def liquid_frames(data: Path, file: Path) -> Frames:
 def structure_beside(runs: list[Frames], reference: Frames) -> list[Comparison]:
     """Radial distributions of the runs and of the frames."""
     requests = [parse_request(text) for text in STRUCTURE]
-    of_runs = runs_together([results_of(requests, frames)["rdf"] for frames in runs])
-    return compare(results_of(requests, reference)["rdf"], of_runs)
+    return compare(results_of(requests, reference)["rdf"], results_of_runs(requests, runs)["rdf"])
 
 
 def together(request: str, runs: list[Frames]) -> Result:
     """One analysis of all runs, with errors over them."""
     asked = parse_request(request)
-    (result,) = runs_together([results_of([asked], frames)[asked.name] for frames in runs])
+    (result,) = results_of_runs([asked], runs)[asked.name]
     return result
 
 

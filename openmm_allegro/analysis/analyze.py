@@ -41,7 +41,7 @@ def analyze_trajectories(
     if not requests and log is None:
         raise ValueError("nothing was asked for; name an analysis or give a `log`")
     opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
-    by_analysis = _of_runs(requests, opened)
+    by_analysis = results_of_runs(requests, opened)
     if log is not None:
         by_analysis["log"] = log_results(Path(log), opened[0].n_atoms, start_ps, temperature_k)
     output = Path(output_dir)
@@ -83,7 +83,7 @@ def compare_trajectories(
     theirs = _opened(
         [reference], reference_topology or topology, reference_timestep_ps, reference_start_ps, 1, progress
     )
-    ours, wanted = _of_runs(requests, opened), _of_runs(requests, theirs)
+    ours, wanted = results_of_runs(requests, opened), results_of_runs(requests, theirs)
     compared = {name: compare(wanted[name], ours[name]) for name in wanted}
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -105,6 +105,12 @@ def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Re
     for request in requests:
         found.setdefault(request.name, []).extend(run(request, frames))
     return found
+
+
+def results_of_runs(requests: Sequence[Request], runs: Sequence[Frames]) -> dict[str, list[Result]]:
+    """The same of several runs of one system, each result a mean over them; of one run its own results."""
+    of_each = [results_of(requests, frames) for frames in runs]
+    return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
 
 
 def plain_figures(result: Result) -> dict[str, float | None]:
@@ -132,11 +138,6 @@ def _opened(
         open_trajectory(path, topology, timestep_ps=timestep_ps, start_ps=start_ps, stride=stride, progress=progress)
         for path in paths
     ]
-
-
-def _of_runs(requests: Sequence[Request], runs: Sequence[Frames]) -> dict[str, list[Result]]:
-    of_each = [results_of(requests, frames) for frames in runs]
-    return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
 
 
 def _described(runs: Sequence[Frames]) -> Figures:

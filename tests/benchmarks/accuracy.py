@@ -136,8 +136,9 @@ def theirs(config: TrainingConfig, folder: Path, processor_time: bool) -> tuple[
     for name, own in (("train", frames.train), ("validation", frames.validation)):
         ase.io.write(folder / f"{name}.xyz", [labelled_atoms(frame) for frame in own], format="extxyz")
     files = {"train_file_path": str(folder / "train.xyz"), "val_file_path": str(folder / "validation.xyz")}
-    minutes, seconds = divmod(round(60 * (config.run.max_time_minutes or 0)), 60)
-    stop = {"_target_": "processor_clock.StopByProcessorTime", "seconds": 60 * minutes + seconds}
+    whole = round(60 * (config.run.max_time_minutes or 0))
+    minutes, seconds = divmod(whole, 60)
+    stop = {"_target_": "processor_clock.StopByProcessorTime", "seconds": whole}
     limits = {
         "max_epochs": 1_000_000,
         "max_time": None if processor_time else f"00:{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}",
