@@ -30,7 +30,7 @@ LEFT_BY_A_STOPPED_START = {
 }
 """What a run may leave in its folder before it can be resumed."""
 DIVERGED = 1000.0
-"""Times the best validation loss: errors some thirty times as large, from which no run comes back."""
+"""Times the best validation loss: errors some thirty times as large."""
 SECONDS_BETWEEN_SAVES = 10
 """An epoch that is not validated and ends sooner after the last resume file does not write one."""
 
