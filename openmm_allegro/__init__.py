@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from openmm_allegro.ensemble_file import load_ensemble as load_ensemble
     from openmm_allegro.ensemble_file import save_ensemble as save_ensemble
     from openmm_allegro.force import AllegroForce as AllegroForce
+    from openmm_allegro.minimize import minimize_energy as minimize_energy
     from openmm_allegro.model import Allegro as Allegro
     from openmm_allegro.uncertainty_reporter import UncertaintyReporter as UncertaintyReporter
 
@@ -22,6 +23,7 @@ _HOME = {
     "UncertaintyReporter": "uncertainty_reporter",
     "load_ensemble": "ensemble_file",
     "load_model": "checkpoint",
+    "minimize_energy": "minimize",
     "save_ensemble": "ensemble_file",
     "save_model": "checkpoint",
 }

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from openmm_allegro import restart
 from openmm_allegro.checkpoint import is_ensemble, write_whole
+from openmm_allegro.minimize import minimize_energy
 from openmm_allegro.simulate_config import SimulateConfig, check_resumable, load_config
 from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_stages import Schedule, stage_structure
@@ -182,8 +183,7 @@ def _write_inputs(config: SimulateConfig, simulation: app.Simulation, folder: Pa
 def _start(simulation: app.Simulation, config: SimulateConfig, folder: Path) -> None:
     if config.minimize:
         log.info("minimising the energy")
-        tolerance = config.minimize_tolerance_kj * unit.kilojoule_per_mole / unit.nanometer
-        simulation.minimizeEnergy(tolerance, config.minimize_iterations)
+        log.info(minimize_energy(simulation.context, config.minimize_tolerance_kj, config.minimize_iterations))
     simulation.context.setVelocitiesToTemperature(config.first_temperature_k * unit.kelvin, config.seed)
     write_structure(folder, "start", simulation.topology, simulation.context.getState(positions=True))
     restart.save_checkpoint(simulation, folder, [])
@@ -279,12 +279,10 @@ def _told_in_words(simulation: app.Simulation, config: SimulateConfig, folder: P
             if isinstance(error, openmm.OpenMMException):
                 raise RuntimeError(reason) from error
             raise
-        left = config.minimize and simulation.currentStep == 0  # long first steps can end where the model knows nothing
         raise FloatingPointError(
             f"the simulation blew up near step {simulation.currentStep} ({reason}); "
             f"{_last_good(folder)}; try a `timestep_fs` below {config.timestep_fs}, "
-            f"{'`minimize = false`' if left else '`minimize`'}, or a model trained on configurations such as those in "
-            f"the {'structure' if left else 'last frames'}"
+            "`minimize`, or a model trained on configurations such as those in the last frames"
         ) from error
     except OSError as error:
         raise OSError(

@@ -43,7 +43,7 @@ class SimulateConfig(BaseModel):
     """Seed of velocities, thermostat and barostat."""
 
     minimize: bool = True
-    """Whether the energy is minimised before the first step."""
+    """Whether the energy is minimised before the first step, by moves of 0.1 Å at most."""
     minimize_tolerance_kj: float = Field(default=10.0, gt=0)
     """Root-mean-square force at which minimisation ends [kJ/mol/nm]."""
     minimize_iterations: int = Field(default=1000, ge=0)

@@ -19,7 +19,16 @@ LAYERS = [
     {"export", "workers", "spread"},
     {"bridges"},
     {"force"},
-    {"export_file", "restart", "simulate_config", "simulate_system", "bench_config", "bench_machine", "bench_water"},
+    {
+        "export_file",
+        "minimize",
+        "restart",
+        "simulate_config",
+        "simulate_system",
+        "bench_config",
+        "bench_machine",
+        "bench_water",
+    },
     {
         "simulate_stages",
         "uncertainty_reporter",

@@ -1,0 +1,119 @@
+"""Energy minimisation in small steps, for potentials that know nothing of atoms on top of each other."""
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import openmm
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.optimize import LBFGS
+from openmm import unit
+
+from openmm_allegro import units
+
+
+class Minimisation(NamedTuple):
+    """How a minimisation ended."""
+
+    converged: bool
+    evaluations: int
+    energy_change_kj: float
+    """[kJ/mol]."""
+    rms_force_kj: float
+    """Root mean square of the components [kJ/mol/nm]."""
+
+    def __str__(self) -> str:
+        """A sentence for the log."""
+        return (
+            f"{'converged' if self.converged else 'not converged'} after {self.evaluations} evaluations: "
+            f"{self.energy_change_kj:+.4g} kJ/mol, forces of {self.rms_force_kj:.3g} kJ/mol/nm"
+        )
+
+
+def minimize_energy(
+    context: openmm.Context,
+    tolerance: unit.Quantity | float = 10.0,
+    max_iterations: int = 1000,
+    max_step: unit.Quantity | float = 0.01,
+) -> Minimisation:
+    """Move the atoms of a Context downhill, none of them further than `max_step` at a time.
+
+    OpenMM's own minimiser starts with a move of 1 nm, all atoms together, from which a learnt potential may not return:
+    it has seen no atoms that overlap, and can give them very low energies. Here the steps are those of ASE's LBFGS.
+
+    Parameters
+    ----------
+    context
+        With positions, which change.
+    tolerance
+        Root mean square of the force components at which to stop [kJ/mol/nm or a Quantity].
+    max_iterations
+        0 goes on until that is reached.
+    max_step
+        Longest move of an atom in one iteration [nm or a Quantity].
+
+    Raises
+    ------
+    ValueError
+        For a tolerance or a step that is not above zero, or a System with constraints.
+    FloatingPointError
+        When a force is not a number.
+    """
+    tolerance_kj = _above_zero("tolerance", tolerance, unit.kilojoule_per_mole / unit.nanometer)
+    max_step_nm = _above_zero("max_step", max_step, unit.nanometer)
+    n_constraints = context.getSystem().getNumConstraints()
+    if n_constraints > 0:
+        raise ValueError(
+            f"the System has {n_constraints} constraints, which these steps would not keep; minimise a System made "
+            "without them, or use `openmm.LocalEnergyMinimizer`"
+        )
+    positions = context.getState(positions=True).getPositions(asNumpy=True)
+    atoms = Atoms(positions=positions.value_in_unit(unit.angstrom))
+    atoms.calc = calculator = _ContextCalculator(context)
+    first_ev = atoms.get_potential_energy()
+    with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=None) as optimiser:
+        for _ in optimiser.irun(fmax=0.0, steps=max_iterations or sys.maxsize):
+            if _rms_kj(atoms) <= tolerance_kj:
+                break
+    change_kj = (atoms.get_potential_energy() - first_ev) * units.EV_TO_KJ_PER_MOL
+    return Minimisation(_rms_kj(atoms) <= tolerance_kj, calculator.evaluations, change_kj, _rms_kj(atoms))
+
+
+class _ContextCalculator(Calculator):
+    """A Context as ASE sees it; it is left with the positions evaluated last."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, context: openmm.Context) -> None:
+        super().__init__()
+        self.context = context
+        self.evaluations = 0
+
+    def calculate(
+        self, atoms: Atoms, properties: tuple[str, ...] = ("energy",), system_changes: list[str] = all_changes
+    ) -> None:
+        """What ASE calls when positions have changed."""
+        super().calculate(atoms, properties, system_changes)
+        self.evaluations += 1
+        self.context.setPositions(atoms.positions * units.ANGSTROM_TO_NM)
+        state = self.context.getState(energy=True, forces=True)
+        forces_kj = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        if not np.isfinite(forces_kj).all():
+            atom = int(np.flatnonzero(~np.isfinite(forces_kj).all(axis=1))[0])
+            raise FloatingPointError(f"the force on atom {atom} is not a finite number")
+        self.results = {
+            "energy": state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) * units.KJ_PER_MOL_TO_EV,
+            "forces": forces_kj / units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM,
+        }
+
+
+def _rms_kj(atoms: Atoms) -> float:
+    return float(np.sqrt(np.mean(atoms.get_forces() ** 2))) * units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM
+
+
+def _above_zero(name: str, value: unit.Quantity | float, of: unit.Unit) -> float:
+    plain = float(value.value_in_unit(of) if isinstance(value, unit.Quantity) else value)
+    if not plain > 0:
+        raise ValueError(f"`{name}` is {plain:g} {of.get_symbol()}; it must be above zero")
+    return plain
