@@ -113,11 +113,11 @@ def run(frame: Frame, model: Path, ps: float, folder: Path, seed: int) -> Simula
         model=model,
         structure=start,
         duration_ps=ps,
-        timestep_fs=1.0,
+        timestep_fs=2.0,
         temperature_k=KELVIN,
         friction_per_ps=0.1,
         minimize=False,
-        report_every=10,
+        report_every=5,
         trajectory_format="xtc",
         seed=seed,
     )

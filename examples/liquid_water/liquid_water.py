@@ -146,7 +146,10 @@ def training_config(data: Path, minutes: float, stress: float, quick: bool) -> T
 
 
 def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output: Path, seed: int) -> SimulateResult:
-    """One run from a box of its own at experiment's density, with a gentle thermostat."""
+    """One run from a box of its own at experiment's density, with a gentle thermostat.
+
+    Averages do not depend on the masses, so with a pressure hydrogens are heavy and steps long; motion does.
+    """
     folder = output / f"{'nvt' if pressure_bar is None else 'npt'}-{seed}"
     density = EXPERIMENT[kelvin].density_g_per_cm3
     start = write_system(water_box(MOLECULES, density_g_per_cm3=density, seed=seed), folder.with_suffix(".pdb"))
@@ -154,7 +157,8 @@ def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output:
         model=model,
         structure=start.file,
         duration_ps=ps,
-        timestep_fs=0.5,
+        timestep_fs=0.5 if pressure_bar is None else 1.0,
+        hydrogen_mass_amu=None if pressure_bar is None else 4.0,
         temperature_k=kelvin,
         friction_per_ps=0.1 if pressure_bar is None else 1.0,
         pressure_bar=pressure_bar,
