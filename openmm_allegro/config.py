@@ -14,7 +14,7 @@ class AllegroConfig(BaseModel):
     Reference: Musaelian, Batzner et al., Nat. Commun. 14, 579 (2023).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     type_names: tuple[str, ...] = Field(min_length=1)
     """Chemical symbols, in the order of the type index."""

@@ -7,9 +7,11 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from trajectories import atoms
 
 from openmm_allegro.analysis import trajectory_file
+from openmm_allegro.analysis.density import mass_density
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_within
 from openmm_allegro.analysis.selection import atoms_of
@@ -48,6 +50,15 @@ def test_without_times_there_is_structure_but_no_kinetics(files):
         frames.spacing_ps()
     with pytest.raises(ValueError, match=r"`run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
         open_trajectory(files / "run.dcd", files / "run.pdb", start_ps=1.0)
+
+
+def test_without_times_a_course_is_drawn_over_the_frames(files):
+    axes = Figure().subplots()
+    result = mass_density(open_trajectory(files / "run.dcd", files / "run.pdb"))
+    result.draw(axes)
+    assert axes.get_xlabel() == "frame"
+    assert axes.lines[0].get_xdata() == pytest.approx(np.arange(6))
+    assert axes.lines[0].get_ydata() == pytest.approx(result.density_g_per_cm3)
 
 
 @pytest.mark.parametrize("frames_at_once", [1, 2, 4, 100])

@@ -33,6 +33,13 @@ def test_a_bond_that_breaks_is_found_at_its_frame():
     assert found.reason == "bond SYS0-O–SYS0-H"
 
 
+def test_without_times_nothing_is_called_stable():
+    run = stretched(13, 40, 0.051)
+    run.time = np.full(run.n_frames, np.nan)
+    with pytest.raises(ValueError, match="have no times"):
+        bond_stability(run)
+
+
 def test_a_bond_off_by_less_than_the_threshold_has_not_failed():
     found = bond_stability(stretched(13, 40, 0.049))
     assert not found.failed

@@ -131,7 +131,7 @@ def ionic_conductivity(
 ) -> Conductivity:
     """Ionic conductivity in Einstein's form with Onsager coefficients, transference numbers and the Haven ratio.
 
-    σ = d⟨|Δ Σ q r|²⟩/dt / (6 V kT) = Σ z z' e² L, L = d⟨ΔR·ΔR'⟩/dt / (6 V kT) with R the sum over a species (K. D.
+    `σ = d⟨|Δ Σ q r|²⟩/dt / (6 V kT) = Σ z z' e² L`, `L = d⟨ΔR·ΔR'⟩/dt / (6 V kT)` with R the sum over a species (K. D.
     Fong et al., AIChE J. 66, e17091 (2020)); a transference number is a row of that sum over σ. Nernst and Einstein
     leave out all products of different ions: the Haven ratio is theirs over σ. All lines share one window and its
     weights (`diffusive`), found on the independent ions, which have the smaller errors. Errors are from `n_blocks`

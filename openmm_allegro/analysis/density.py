@@ -12,7 +12,7 @@ from openmm_allegro import units
 from openmm_allegro.analysis.blocks import BlockAverage, block_average
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.npt import compressibility_per_bar, fluctuating
-from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.pictures import times_or_numbers, with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import element_masses
 from openmm_allegro.analysis.tables import write_table
@@ -42,12 +42,13 @@ class Density:
         return write_table(path, {"time_ps": self.time_ps, "density_g_per_cm3": self.density_g_per_cm3})
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
-        (line,) = axes.plot(self.time_ps, self.density_g_per_cm3, linewidth=0.8)
+        x, x_label = times_or_numbers(self.time_ps)
+        (line,) = axes.plot(x, self.density_g_per_cm3, linewidth=0.8)
         mean = f"{with_error(self.average.mean, self.average.error)} g/cm³"
         color = "black" if label is None else line.get_color()
         text = mean if label is None else f"{label}: {mean}"
         axes.axhline(self.average.mean, color=color, linestyle="--", linewidth=0.8, label=text)
-        axes.set_xlabel("time / ps")
+        axes.set_xlabel(x_label)
         axes.set_ylabel("density / (g/cm³)")
         axes.ticklabel_format(useOffset=False)
         axes.legend(frameon=False, fontsize="small")

@@ -17,7 +17,7 @@ from openmm_allegro.analysis.blocks import jackknife
 from openmm_allegro.analysis.charges import charges_of
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import Molecules
-from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.pictures import times_or_numbers, with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import atoms_of
 from openmm_allegro.analysis.tables import write_table
@@ -60,11 +60,12 @@ class Dielectric:
     def draw(self, axes: "Axes", label: str | None = None) -> None:
         value = f"ε = {with_error(*self.constant)}"
         text = value if label is None else f"{label}: {value}"
-        (line,) = axes.plot(self.times_ps, self.running_constant, linewidth=1.0, label=text)
+        x, x_label = times_or_numbers(self.times_ps)
+        (line,) = axes.plot(x, self.running_constant, linewidth=1.0, label=text)
         error = 0.0 if np.isnan(self.constant.error) else self.constant.error
         low, high = self.constant.value - error, self.constant.value + error
         axes.axhspan(low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        axes.set_xlabel("time / ps")
+        axes.set_xlabel(x_label)
         axes.set_ylabel("dielectric constant so far")
         axes.set_ylim(bottom=0.0)
         axes.legend(frameon=False, fontsize="small")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openmm_allegro.analysis.result import Curve
 
@@ -23,6 +24,13 @@ def with_error(value: float, error: float) -> str:
     decimals = max(0, power + 1 - math.floor(math.log10(error)))
     numbers = f"{value / 10**power:.{decimals}f} ± {error / 10**power:.{decimals}f}"
     return f"({numbers})·10$^{{{power}}}$" if power else numbers
+
+
+def times_or_numbers(times_ps: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """What a course is drawn over, and its label: the times (f,), or numbers of frames where none are known."""
+    if np.isnan(times_ps).any():
+        return np.arange(len(times_ps), dtype=np.float64), "frame"
+    return times_ps, "time / ps"
 
 
 def draw_curve(axes: "Axes", curve: Curve, label: str | None = None) -> None:

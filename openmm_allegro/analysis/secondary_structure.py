@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openmm_allegro.analysis.blocks import block_average, block_slices, standard_errors
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import whole_chunks
+from openmm_allegro.analysis.pictures import times_or_numbers
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import atoms_of
 from openmm_allegro.analysis.tables import write_table
@@ -56,15 +57,16 @@ class SecondaryStructure:
         from matplotlib.patches import Patch
 
         numbers = np.searchsorted(list(STATES), self.codes.T)  # (r, f)
-        step = (self.times_ps[-1] - self.times_ps[0]) / max(1, len(self.times_ps) - 1) or 1.0
-        ends = (self.times_ps[0] - step / 2, self.times_ps[-1] + step / 2, -0.5, len(self.residues) - 0.5)
+        x, x_label = times_or_numbers(self.times_ps)
+        step = (x[-1] - x[0]) / max(1, len(x) - 1) or 1.0
+        ends = (x[0] - step / 2, x[-1] + step / 2, -0.5, len(self.residues) - 0.5)
         colors = ListedColormap(COLORS)
         axes.imshow(
             numbers, cmap=colors, vmin=-0.5, vmax=2.5, aspect="auto", origin="lower", extent=ends, interpolation="none"
         )
         shown = np.unique(np.linspace(0, len(self.residues) - 1, 8).astype(int))
         axes.set_yticks(shown, self.residues[shown])
-        axes.set_xlabel("time / ps")
+        axes.set_xlabel(x_label)
         axes.set_ylabel("residue")
         if label is not None:
             axes.set_title(label, fontsize="small")

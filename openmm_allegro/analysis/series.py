@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.blocks import BlockAverage, block_average, block_slices, standard_errors
-from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.pictures import times_or_numbers, with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
 
@@ -45,7 +45,8 @@ class Series:
     def draw(self, axes: "Axes", label: str | None = None) -> None:
         average = self.average
         mean = f"{with_error(average.mean, average.error)} {self.unit}"
-        (line,) = axes.plot(self.times_ps, self.values, linewidth=0.8)
+        x, x_label = times_or_numbers(self.times_ps)
+        (line,) = axes.plot(x, self.values, linewidth=0.8)
         axes.axhline(
             average.mean,
             color=line.get_color(),
@@ -53,7 +54,7 @@ class Series:
             linewidth=0.8,
             label=mean if label is None else f"{label}: {mean}",
         )
-        axes.set_xlabel("time / ps")
+        axes.set_xlabel(x_label)
         axes.set_ylabel(f"{self.quantity} / {self.unit}")
         axes.ticklabel_format(useOffset=False)
         axes.legend(frameon=False, fontsize="small")

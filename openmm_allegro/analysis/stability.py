@@ -94,6 +94,7 @@ def bond_stability(
     frames = Frames.of(frames)
     fixed = _first_frame(frames) if reference is None else Frames.of(reference)
     _check_same_elements(frames, fixed)
+    times = frames.increasing_times_ps()
     bonds = bonds_of(fixed)
     if len(bonds) == 0:
         raise ValueError("the reference has no bonds between nonmetals; use the stability of the structure instead")
@@ -106,10 +107,10 @@ def bond_stability(
         deviation[f] = off[worst[f]] * units.NM_TO_ANGSTROM
     beyond = np.flatnonzero(deviation > threshold_angstrom)
     if len(beyond) == 0:
-        return Stability("bonds", frames.times_ps, deviation, threshold_angstrom, float("nan"), "")
+        return Stability("bonds", times, deviation, threshold_angstrom, float("nan"), "")
     a, b = (frames.topology.atom(int(atom)) for atom in bonds[worst[beyond[0]]])
     reason = f"bond {a}–{b}"
-    return Stability("bonds", frames.times_ps, deviation, threshold_angstrom, float(frames.times_ps[beyond[0]]), reason)
+    return Stability("bonds", times, deviation, threshold_angstrom, float(times[beyond[0]]), reason)
 
 
 def structure_stability(

@@ -1,0 +1,72 @@
+"""Pages of reference that the package knows itself: verbs, options, analyses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from openmm_allegro.analysis.catalogue import described
+from openmm_allegro.cli import app
+from openmm_allegro.config import AllegroConfig
+from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.stages import Stage
+from openmm_allegro.training.config import DataOptions, OptimizerOptions, RunOptions
+from openmm_allegro.training.loss_options import LossOptions
+
+TRAINING = {
+    "data": DataOptions,
+    "model": AllegroConfig,
+    "loss": LossOptions,
+    "optimizer": OptimizerOptions,
+    "run": RunOptions,
+}
+
+
+def write_reference(folder: Path) -> None:
+    """Write `cli.md`, `training_options.md`, `simulation_options.md` and `analyses.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [_option_table(f"[{name}]", options) for name, options in TRAINING.items()]
+    pages = {
+        "cli": "# Command line\n\n" + "\n".join(_verb_section(verb) for verb in _verbs()),
+        "training_options": "# Options of a training file\n\n" + "\n".join(sections),
+        "simulation_options": "# Options of a simulation\n\n"
+        + _option_table("Of the whole run", SimulateConfig)
+        + _option_table("stages", Stage),
+        "analyses": f"# Analyses by name\n\n```text\n{described()}\n```\n",
+    }
+    for name, text in pages.items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def _verbs() -> list[str]:
+    return [command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback] + [
+        group.name for group in app.registered_groups if group.name
+    ]
+
+
+def _verb_section(verb: str) -> str:
+    """The help of a verb as it is printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from openmm_allegro.cli import entry_point; entry_point()", verb, "--help"],
+        env=os.environ | {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"## {verb}\n\n```text\n{done.stdout.strip()}\n```\n"
+
+
+def _option_table(title: str, options: type[BaseModel]) -> str:
+    """Name, default and meaning of each option."""
+    lines = [f"## {title}\n"]
+    for name, field in options.model_fields.items():
+        default = (
+            json.dumps(field.get_default(call_default_factory=True), default=str) if not field.is_required() else ""
+        )
+        said = "required" if field.is_required() else "not given" if default == "null" else f"default `{default}`"
+        meaning = (field.description or "").replace("\n", "\n  ")
+        lines.append(f"`{name}` ({said})\n: {meaning}\n")
+    return "\n".join(lines) + "\n"
