@@ -35,7 +35,7 @@ class GhostNeighbors(Neighbors):
     """The list of `Neighbors` with the own atoms as centres and ghosts in place of images that it would make itself."""
 
     def follow_ghosts(self, places: Tensor, atoms: Tensor, n_own: int, numbers: Tensor) -> None:
-        """Take a step's places (m, 3) [Å], of which n_own > 0 are centres; a list is made if the last might miss a pair.
+        """Take a step's places (m, 3) [Å], n_own > 0 of them centres; a list is made if the last might miss a pair.
 
         atoms: (m,) which of the d atoms each is; numbers: (d,) what to call those in errors. Places that have not
         moved far cannot miss a pair, also where other atoms have come to be in them.

