@@ -58,8 +58,10 @@ class LammpsForce:
         """Forces on ghosts, summed over the evaluations."""
         self.model_seconds = 0.0
         """Processor time in the model and its neighbour list."""
+        self.wait_seconds = 0.0
+        """Processor time until all ranks have evaluated: waiting ranks poll."""
         self.exchange_seconds = 0.0
-        """Processor time in the exchange of forces and in waiting for other ranks, who poll."""
+        """Processor time in plans and in the exchange of forces."""
 
     def run(self, steps: int) -> None:
         """Do `run steps`, and raise what has gone wrong in the model on any rank."""
@@ -99,11 +101,13 @@ class LammpsForce:
         share, problem = self.share(n_own)
         evaluated = time.process_time()
         self.add_up(share, problem, step)
+        added = time.process_time()
         if self.failure is None and share is not None:
             forces[:] = self.exchange.bring_home(share.forces.cpu().numpy())
             self.hand_over(share)
         self.model_seconds += evaluated - evaluating
-        self.exchange_seconds += time.process_time() - evaluated + evaluating - started
+        self.wait_seconds += added - evaluated
+        self.exchange_seconds += time.process_time() - added + evaluating - started
         self.evaluations += 1
         if self.after_step is not None:
             self.after_step(step)

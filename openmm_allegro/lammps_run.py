@@ -150,7 +150,6 @@ class RankRun:
         """What came of the run; times and ghosts are those of the first rank."""
         config, force, folder = self.config, self.force, Path.cwd()
         n_atoms, ranks = self.lmp.get_natoms(), force.exchange.size
-        spent = force.model_seconds + force.exchange_seconds
         return {
             "output_dir": str(folder),
             "trajectory": str(folder / f"trajectory.{config.trajectory_format}"),
@@ -165,7 +164,8 @@ class RankRun:
             "places_per_rank": force.n_places / force.evaluations,
             "sent_bytes_per_rank_and_step": force.bytes_sent / force.evaluations,
             "model_seconds_per_step": force.model_seconds / force.evaluations,
-            "exchange_share": force.exchange_seconds / spent,
+            "exchange_seconds_per_step": force.exchange_seconds / force.evaluations,
+            "wait_seconds_per_step": force.wait_seconds / force.evaluations,
         }
 
 
