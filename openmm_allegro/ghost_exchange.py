@@ -114,6 +114,6 @@ class GhostExchange:
         for request in requests:
             request.Wait()
         for rank in np.flatnonzero(self.n_received):  # always in this order, so that a run can be repeated
-            part = slice(starts[rank], ends[rank])
-            total[self.received[part]] += incoming[part]
+            here = slice(starts[rank], ends[rank])
+            total[self.received[here]] += incoming[here]
         return total

@@ -62,6 +62,8 @@ def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None) -> dict
         except (ValueError, OSError) as error:
             problem = str(error)
     problem = world.bcast(problem)
+    if problem and world.Get_rank() > 0:
+        raise SystemExit(1)  # the first rank says why
     if problem:
         raise ValueError(problem)
     console = Console(stderr=True)
@@ -96,7 +98,7 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                answer |= _heard(line, tell)
+                answer = _heard(line, tell) | answer  # of several errors the first is kept
         except KeyboardInterrupt:
             process.terminate()
             raise KeyboardInterrupt(f"stopped; what there is of the run is in `{folder}`") from None
@@ -111,7 +113,7 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
 
 
 def _heard(line: str, tell: Tell) -> dict[str, object]:
-    """What a line of the ranks adds to the answer; the first error is kept."""
+    """What a line of the ranks adds to the answer."""
     if not line.startswith("{"):
         print(line, end="", file=sys.stderr)
         return {}

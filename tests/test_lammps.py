@@ -232,3 +232,13 @@ def test_the_example_heats_the_atoms_of_a_dry_run(inputs, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [f"step {step}" for step in range(10, 60, 10)]
     assert (tmp_path / "box" / "heat.dump").read_text().count("ITEM: TIMESTEP") == 6
+
+
+@pytest.mark.slow
+def test_an_error_on_a_rank_is_the_error_of_the_command(inputs, tmp_path):
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    (tmp_path / "pair.xyz").write_text("3\n\nH 0 0 0\nH 0 0 0\nO 2 0 0\n")
+    files = {"model": inputs / "model.safetensors", "structure": tmp_path / "pair.xyz", "steps": 5, "minimize": False}
+    with pytest.raises(ValueError, match="atoms 1 and 2 are on one spot; move one of them; this is step 0 of LAMMPS"):
+        run_lammps(LammpsConfig.model_validate(files), tmp_path / "run", ranks=1)
