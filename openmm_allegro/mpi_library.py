@@ -31,7 +31,8 @@ def open_lammps(arguments: list[str] | None = None) -> "lammps.lammps":
 @functools.cache
 def load_lammps() -> ModuleType:
     """The package `lammps`, with the MPI that it needs."""
-    _load_mpi()
+    if not find_mpi():
+        raise ValueError(f"LAMMPS needs MPI, and there is no `{LIBRARY}` here; {INSTALL}, or load a module with MPICH")
     for name in ("mpi4py.MPI", "lammps"):
         try:
             importlib.import_module(name)
@@ -55,14 +56,18 @@ def is_launched() -> bool:
     return any(name in os.environ for name in LAUNCHED_BY)
 
 
-def _load_mpi() -> None:
-    """Load MPI for all libraries to come: that of the system, such as a cluster's own, before that of the wheel."""
+def find_mpi() -> bool:
+    """Load MPI for all libraries to come: that of the system, such as a cluster's own, else that of the wheel.
+
+    Returns whether there is one. mpi4py, too, finds that of the wheel in some environments only.
+    """
     if _system_has_mpi():
-        return
+        return True
     path = _file_of_mpich(LIBRARY)
     if path is None:
-        raise ValueError(f"LAMMPS needs MPI, and there is no `{LIBRARY}` here; {INSTALL}, or load a module with MPICH")
+        return False
     ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    return True
 
 
 @functools.cache
