@@ -18,6 +18,7 @@ from openmm_allegro.cli_build import build
 from openmm_allegro.cli_ensemble import calibrate, ensemble, select
 from openmm_allegro.cli_options import AsJson
 from openmm_allegro.cli_training import evaluate, info, prepare, train
+from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.options import nested_table
 from openmm_allegro.simulate_config import SimulateConfig
 
@@ -154,6 +155,37 @@ def simulate(
 
         chosen = resume_config(output, config, flags) if resume else load_config(config, flags)
         answer(vars(simulate(chosen, output, resume)))
+
+
+@app.command()
+@options_from(LammpsConfig)
+def lammps(
+    config: Annotated[Path | None, typer.Argument(help="TOML file with any of the options below.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for input, trajectory, log and structures.")] = Path("run"),
+    ranks: Annotated[
+        int | None, typer.Option(help="MPI ranks to start; not given: one for each CUDA device, or one.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the input for LAMMPS and do not run it.")] = False,
+    as_json: AsJson = False,
+    **flags: object,
+) -> None:
+    """Run molecular dynamics in LAMMPS on many cores, GPUs or machines.
+
+    LAMMPS divides the atoms among MPI ranks, one for each core or GPU, which it needs not be told on one machine. On
+    several machines put mpiexec or srun before the command and leave out --ranks.
+
+    \b
+    Examples:
+      openmm-allegro lammps --model water.safetensors --structure water.pdb --duration-ps 100 --ranks 4 --output run
+      srun -n 64 openmm-allegro lammps water.toml --pressure-bar 1 --output run
+    """  # noqa: D301
+    with answering(as_json) as answer:
+        from openmm_allegro.lammps_config import load_config
+        from openmm_allegro.lammps_launch import run_lammps
+
+        result = run_lammps(load_config(config, flags), output, ranks, dry_run)
+        if result is not None:
+            answer(result)
 
 
 @app.command()

@@ -184,8 +184,11 @@ class Block(torch.nn.Module):
         self.dtype = model.dtype
         self.padding_length = 2.0 * model.config.r_max
 
-    def forward(self, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> None:
-        """Add the energies, forces and virial of the centres in `rows` (b,) of `pairs`. types: (n,)."""
+    def forward(self, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> Tensor:
+        """Add energy, forces and virial of the centres in `rows` (b,) of `pairs`. types: (n,). Returns their energies.
+
+        These are float64, (b,) [eV].
+        """
         matrix = pad_rows(pairs, rows, self.padding_length)
         centres = pairs.centres[rows]
         vectors = matrix.edge_vectors.to(self.dtype)
@@ -199,12 +202,13 @@ class Block(torch.nn.Module):
         total.forces.scatter_add_(0, centres.unsqueeze(1).expand(-1, 3), push)
         total.energy.add_(energy)
         total.virial.sub_(virial)
+        return energies
 
 
-def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> None:
-    """Add a block to `total`; where the GPU's memory does not hold it, its halves."""
+def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> Tensor:
+    """Add a block to `total`; where the GPU's memory does not hold it, its halves. Returns what the block does."""
     try:
-        block(pairs, rows, types, total)
+        return block(pairs, rows, types, total)
     except torch.OutOfMemoryError as error:
         if len(rows) == 1:
             raise ValueError(
@@ -217,10 +221,8 @@ def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types:
             stacklevel=2,
         )
         halves = rows.split(-(-len(rows) // 2))
-    else:
-        return
-    for half in halves:  # outside of the handler, whose traceback holds the memory
-        add_block(block, pairs, half, types, total)
+    # outside of the handler, whose traceback holds the memory
+    return torch.cat([add_block(block, pairs, half, types, total) for half in halves])
 
 
 class Memory(NamedTuple):

@@ -61,16 +61,20 @@ def read_structure(path: Path | str, replicate: tuple[int, int, int] = (1, 1, 1)
 
 def write_structure(folder: Path, name: str, topology: app.Topology, state: openmm.State) -> Path:
     """Write positions and box of a state as PDB, or as mmCIF when PDB has no room for the atoms."""
-    vectors = state.getPeriodicBoxVectors() if topology.getPeriodicBoxVectors() is not None else None
-    if vectors is not None:
-        topology.setPeriodicBoxVectors(vectors)
-    reach = np.abs(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)).max()
+    if topology.getPeriodicBoxVectors() is not None:
+        topology.setPeriodicBoxVectors(state.getPeriodicBoxVectors())
+    return write_positions(folder, name, topology, state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+
+
+def write_positions(folder: Path, name: str, topology: app.Topology, positions_nm: Array) -> Path:
+    """Write positions (n, 3) [nm] and the topology's box in the same way."""
+    reach = np.abs(positions_nm).max()
     fits = topology.getNumAtoms() < 100_000 and reach < WIDEST_PDB_NM
     writer, suffix = (app.PDBFile, ".pdb") if fits else (app.PDBxFile, ".cif")
     path = folder / (name + suffix)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
-        writer.writeFile(topology, state.getPositions(asNumpy=True), file, keepIds=True)
+        writer.writeFile(topology, positions_nm * unit.nanometer, file, keepIds=True)
     return temporary.replace(path)
 
 

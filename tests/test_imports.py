@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options"},
+    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library"},
     {"config", "mlp", "structure", "kernel_operators", "cells"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
@@ -17,8 +17,12 @@ LAYERS = [
     {"folded_ensemble", "ensemble_file"},
     {"potential", "nequip"},
     {"export", "workers", "spread"},
-    {"bridges"},
-    {"force"},
+    {"bridges", "ghosts"},
+    {"force", "ghost_exchange", "lammps_config"},
+    {"lammps_force"},
+    {"lammps_input"},
+    {"lammps_run"},
+    {"lammps_launch"},
     {
         "export_file",
         "minimize",

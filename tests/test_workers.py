@@ -53,10 +53,10 @@ class SmallGPU(torch.nn.Module):
         self.block = block
         self.most_atoms = most_atoms
 
-    def forward(self, pairs, rows, types, total) -> None:
+    def forward(self, pairs, rows, types, total):
         if len(rows) > self.most_atoms:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        self.block(pairs, rows, types, total)
+        return self.block(pairs, rows, types, total)
 
 
 def test_a_block_that_does_not_fit_is_halved_with_a_warning():
@@ -67,12 +67,14 @@ def test_a_block_that_does_not_fit_is_halved_with_a_warning():
     total = potential.zeros(positions)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        add_block(SmallGPU(potential.block, 20), pairs, torch.arange(60), types, total)
+        energies = add_block(SmallGPU(potential.block, 20), pairs, torch.arange(60), types, total)
     assert [str(each.message)[:58] for each in caught] == [
         f"the GPU's memory does not hold a block of {n} atoms, so it is"[:58] for n in (60, 30, 30)
     ]
     for ours, theirs in zip(total, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    whole = add_block(potential.block, pairs, torch.arange(60), types, potential.zeros(positions))
+    torch.testing.assert_close(energies, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_memory_for_not_even_one_atom_is_refused():

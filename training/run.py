@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.device import chosen_device
+from openmm_allegro.mpi_library import find_mpi
 from openmm_allegro.training import processes
 from openmm_allegro.training.batch import ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig
@@ -206,6 +207,7 @@ def _fit(
     run = module.config.run
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    find_mpi()  # where mpi4py is installed Lightning imports it, which fails if it does not find its library
     trainer = lightning.Trainer(
         accelerator=device,
         devices=n_devices,

@@ -1,0 +1,107 @@
+"""A model on the own atoms of a rank, among ghosts: copies of the atoms around them, periodic images among those.
+
+Symbols used in this file
+    n  own atoms        m  places: the own atoms, then the ghosts
+    d  atoms: the own ones, then the others that ghosts are copies of        b  centre atoms of a block
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from openmm_allegro.cells import split, surroundings
+from openmm_allegro.ensemble import Ensemble
+from openmm_allegro.model import Allegro
+from openmm_allegro.neighbors import Neighbors
+from openmm_allegro.potential import Potential, Total, add_block
+from openmm_allegro.workers import COMPILE_AFTER, compiled
+
+
+class Share(NamedTuple):
+    """What the own atoms give: summed over all ranks it is the system's."""
+
+    energy: Tensor
+    """() float64 [eV]."""
+    energies: Tensor
+    """Of each own atom, (n,) float64 [eV]."""
+    forces: Tensor
+    """Of the own atoms' energies on all d atoms, (d, 3) [eV/Å]: those on the others belong to other ranks."""
+    virial: Tensor
+    """(3, 3) [eV]: minus the derivative of the energy with respect to strain."""
+
+
+class GhostNeighbors(Neighbors):
+    """The list of `Neighbors` with the own atoms as centres and ghosts in place of images that it would make itself."""
+
+    def follow_ghosts(self, places: Tensor, atoms: Tensor, n_own: int, numbers: Tensor) -> None:
+        """Take a step's places (m, 3) [Å], n_own > 0 of them centres; a list is made if the last might miss a pair.
+
+        atoms: (m,) which of the d atoms each is; numbers: (d,) what to call those in errors. Places that have not
+        moved far cannot miss a pair, also where other atoms have come to be in them.
+        """
+        self.updates += 1
+        self.numbers, self.on_one_spot, self.atoms = numbers, [0][:0], atoms
+        self.places = places.t().contiguous()
+        same = self.places.shape == self.reference.shape and n_own == self.order.shape[0]
+        if not same or not bool((self.places - self.reference).square().sum(0).max() <= self.allowed**2):
+            self.check_finite(self.places.new_zeros((3, numbers.shape[0])).index_copy(1, atoms, self.places))
+            self.build_among_ghosts(n_own)
+
+    def build_among_ghosts(self, n_own: int) -> None:
+        """Make a list for the first n_own places."""
+        reach = self.places.new_full((3,), self.reach)
+        pieces = split(self.places[:, :n_own], self.piece_atoms)
+        members = [torch.cat((piece, surroundings(piece, self.places, reach))) for piece in pieces]
+        found = [self.search_piece(each, piece.shape[0]) for each, piece in zip(members, pieces, strict=True)]
+        self.order, self.pieces = torch.cat(pieces), len(pieces)
+        self.candidates = torch.cat([candidates for _, candidates in found])
+        self.starts = torch.nn.functional.pad(torch.cumsum(torch.cat([counts for counts, _ in found]), 0), (1, 0))
+        self.starts_here = self.starts.cpu()
+        self.reference, self.allowed = self.places, (self.reach - self.cutoff) / 2
+        self.builds += 1
+
+
+class GhostPotential:
+    """A model with its neighbour list on one rank; the energies of atoms need nothing beyond the cutoff."""
+
+    def __init__(self, model: Allegro | Ensemble, skin: float, device: torch.device) -> None:
+        """skin: how far beyond the cutoff the neighbour list reaches [Å], no farther than the ghosts do."""
+        self.potential = Potential(model, skin).to(device)
+        self.neighbors = GhostNeighbors(model.config.r_max, skin)
+        self.device = device
+        self.block: torch.nn.Module = self.potential.block
+        self.blocks_done = 0
+
+    def __call__(self, places: Tensor, atoms: Tensor, types: Tensor, n_own: int, numbers: Tensor) -> Share:
+        """Energy of the own atoms and its slopes.
+
+        places: (m, 3) float64 [Å], the own atoms first; atoms: (m,) which of the d atoms each is, the own ones in
+        their order; types, numbers: (d,) int64, their types and what to call them in errors.
+        """
+        total = self.zeros(numbers.shape[0])
+        energies = torch.zeros(n_own, dtype=torch.float64, device=self.device)
+        if n_own == 0:
+            return Share(total.energy, energies, total.forces, total.virial)
+        self.neighbors.follow_ghosts(places, atoms, n_own, numbers)
+        block_edges = self.potential.edges_at_once(self.device.type == "cuda", 1)
+        start = 0
+        while start < n_own:
+            stop = self.neighbors.chunk_end(start, 16 * block_edges)
+            pairs = self.neighbors.pairs(start, stop)
+            for rows in self.potential.blocks(pairs, block_edges, 1):
+                energies[pairs.centres[rows]] = add_block(self.block, pairs, rows, types, total)
+                self.count_block()
+            start = stop
+        self.neighbors.check_apart()
+        return Share(total.energy, energies, total.forces, total.virial)
+
+    def zeros(self, n_atoms: int) -> Total:
+        """A sum over no atoms."""
+        return self.potential.zeros(torch.empty((n_atoms, 3), device=self.device))
+
+    def count_block(self) -> None:
+        """Compile on a processor once that pays."""
+        self.blocks_done += 1
+        if self.blocks_done == COMPILE_AFTER and self.device.type == "cpu":
+            self.block = compiled(self.block)

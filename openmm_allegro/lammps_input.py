@@ -1,0 +1,165 @@
+"""Input of a LAMMPS run: the atoms, what is set before the model is attached, and what comes after.
+
+`setup.lammps` reads `atoms.data`; then Python attaches the model; `dynamics.lammps` minimises and says how to
+integrate. `run.py` does all three, and the run itself.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from openmm import unit
+
+from openmm_allegro import units
+from openmm_allegro.checkpoint import write_whole
+from openmm_allegro.config import AllegroConfig
+from openmm_allegro.force import atom_types
+from openmm_allegro.lammps_config import LammpsConfig
+from openmm_allegro.lammps_force import commands
+from openmm_allegro.structure import Structure
+
+ATOMS, SETUP, DYNAMICS, SCRIPT = "atoms.data", "setup.lammps", "dynamics.lammps", "run.py"
+CONFIG, TYPES = "lammps.toml", "types.json"
+"""Options, and the names of the atom types 1, 2, …: what `lammps_run` goes by."""
+PRESSURES = ("xx", "yy", "zz", "xy", "xz", "yz")
+MARGIN = 1.0
+"""Room around atoms that are not periodic, which LAMMPS adjusts [Å]."""
+
+
+class Atoms(NamedTuple):
+    """What LAMMPS calls a structure."""
+
+    types: list[str]
+    """Names of the atom types 1, 2, …: those of the model that there are."""
+    masses: list[float]
+    """Of each type [Da]."""
+    of_type: list[int]
+    """Type of each atom, counted from 1, (n,)."""
+
+
+def write_input(folder: Path, config: LammpsConfig, model: AllegroConfig, structure: Structure) -> None:
+    """Write all files into a folder."""
+    atoms = typed_atoms(config, model, structure)
+    texts = {
+        CONFIG: config.to_toml(),
+        TYPES: json.dumps(atoms.types),
+        ATOMS: data_file(atoms, structure),
+        SETUP: setup(config, model, structure),
+        DYNAMICS: dynamics(config, structure),
+        SCRIPT: script(config, atoms),
+    }
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode())
+
+
+def typed_atoms(config: LammpsConfig, model: AllegroConfig, structure: Structure) -> Atoms:
+    """The atoms by type; an element that the model does not know is refused."""
+    elements = [atom.element for atom in structure.topology.atoms()]
+    indices = atom_types(model.type_names, structure.topology)
+    present = sorted(set(indices))
+    mass_of = {element.symbol: element.mass.value_in_unit(unit.dalton) for element in elements}
+    if config.hydrogen_mass_amu is not None and "H" in mass_of:
+        mass_of["H"] = config.hydrogen_mass_amu
+    types = [model.type_names[index] for index in present]
+    return Atoms(types, [mass_of[name] for name in types], [present.index(index) + 1 for index in indices])
+
+
+def data_file(atoms: Atoms, structure: Structure) -> str:
+    """`atoms.data`: box, masses and places, to the last digit."""
+    positions = structure.positions_nm * units.NM_TO_ANGSTROM
+    box = structure.topology.getPeriodicBoxVectors()
+    low, tilts = np.zeros(3), [0.0, 0.0, 0.0]
+    if box is None:
+        low, high = positions.min(0) - MARGIN, positions.max(0) + MARGIN
+    else:
+        cell = np.array([list(vector.value_in_unit(unit.nanometer)) for vector in box]) * units.NM_TO_ANGSTROM
+        high, tilts = np.diag(cell), [cell[1, 0], cell[2, 0], cell[2, 1]]  # the rows are lower triangular in both
+    lines = ["atoms for LAMMPS", "", f"{len(atoms.of_type)} atoms", f"{len(atoms.types)} atom types", ""]
+    for axis, (start, stop) in zip("xyz", zip(low, high, strict=True), strict=True):
+        lines.append(f"{float(start)!r} {float(stop)!r} {axis}lo {axis}hi")
+    if any(tilts):
+        lines.append(f"{' '.join(repr(float(tilt)) for tilt in tilts)} xy xz yz")
+    lines += ["", "Masses", ""]
+    lines += [
+        f"{i} {mass!r}  # {name}" for i, (mass, name) in enumerate(zip(atoms.masses, atoms.types, strict=True), 1)
+    ]
+    lines += ["", "Atoms  # atomic", ""]
+    for number, (of_type, (x, y, z)) in enumerate(zip(atoms.of_type, positions.tolist(), strict=True), 1):
+        lines.append(f"{number} {of_type} {x!r} {y!r} {z!r}")
+    return "\n".join(lines) + "\n"
+
+
+def setup(config: LammpsConfig, model: AllegroConfig, structure: Structure) -> str:
+    """`setup.lammps`: all that comes before the model."""
+    periodic = structure.topology.getPeriodicBoxVectors() is not None
+    lines = [
+        "units metal",
+        "atom_style atomic",
+        f"boundary {'p p p' if periodic else 'm m m'}",
+        "newton off  # the model sends forces on ghosts home itself",
+        "box tilt large",
+        f"read_data {ATOMS}",
+        f"timestep {config.timestep_fs / 1000!r}",
+        "# the model adds:",
+        *(f"#   {line}" for line in commands(model.r_max, config.skin_nm * units.NM_TO_ANGSTROM, True)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def dynamics(config: LammpsConfig, structure: Structure) -> str:
+    """`dynamics.lammps`: all that comes after the model and before `run`."""
+    n_atoms = structure.topology.getNumAtoms()
+    lines = [
+        f"thermo {config.report_every}",
+        "thermo_style custom step time pe ke etotal temp vol press " + " ".join(f"p{ab}" for ab in PRESSURES),
+    ]
+    if config.minimize:
+        tolerance = config.minimize_tolerance_kj / units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM * math.sqrt(3 * n_atoms)
+        lines += [
+            f"minimize 0 {tolerance!r} {config.minimize_iterations} {10 * config.minimize_iterations}",
+            "reset_timestep 0",
+        ]
+    temperature, seed = config.temperature_k, config.seed
+    lines.append(f"velocity all create {temperature!r} {seed} mom yes rot no dist gaussian")
+    if config.held_constant == "NPT":
+        pressure, period = config.pressure_bar, config.barostat_ps
+        lines.append(f"fix integrate all nph iso {pressure!r} {pressure!r} {period!r} ptemp {temperature!r}")
+    else:
+        lines.append("fix integrate all nve")
+    if config.held_constant != "NVE":
+        lines.append(
+            f"fix thermostat all langevin {temperature!r} {temperature!r} {1 / config.friction_per_ps!r} {seed}"
+        )
+    name = f"trajectory.{config.trajectory_format}"
+    lines += [
+        f"dump frames all {config.trajectory_format} {config.report_every} {name}",
+        f"dump_modify frames unwrap yes delay {config.report_every}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def script(config: LammpsConfig, atoms: Atoms) -> str:
+    """`run.py`: the run without the command line, to be changed at will."""
+    return f'''"""Start it in this folder by `mpiexec -n RANKS python {SCRIPT}`."""
+
+from openmm_allegro.lammps_force import attach
+from openmm_allegro.mpi_library import open_lammps
+
+lmp = open_lammps()
+lmp.file("{SETUP}")
+force = attach(
+    lmp,
+    {str(config.model)!r},
+    {atoms.types!r},
+    precision={config.precision!r},
+    device={config.device!r},
+    skin={config.skin_nm * units.NM_TO_ANGSTROM!r},
+)
+lmp.file("{DYNAMICS}")
+force.check()
+force.run({config.n_steps})
+lmp.command("write_data final.data")
+lmp.close()
+'''

@@ -1,0 +1,148 @@
+"""A LAMMPS run from a model and a structure: write its input, start its ranks, and show how far it is."""
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from openmm_allegro.ensemble_file import load_for_dynamics
+from openmm_allegro.lammps_config import LammpsConfig
+from openmm_allegro.lammps_input import ATOMS, CONFIG, DYNAMICS, SCRIPT, SETUP, write_input
+from openmm_allegro.lammps_run import LOG, Tell, run_rank
+from openmm_allegro.mpi_library import is_launched, load_lammps, mpiexec
+from openmm_allegro.structure import read_structure
+
+log = logging.getLogger("openmm_allegro")
+
+
+def run_lammps(
+    config: LammpsConfig, output_dir: Path | str, ranks: int | None = None, dry_run: bool = False
+) -> dict[str, object] | None:
+    """Run a structure with a model in LAMMPS on some ranks, and write trajectory, log and structures into a folder.
+
+    ranks: None starts one for each CUDA device, or one. Called by ranks that `mpiexec` or `srun` have started, it is
+    their part of the run, and only the first one gets the answer. dry_run: write the input and no more.
+    """
+    folder = Path(output_dir).resolve()
+    if is_launched() and not dry_run:
+        return _run_launched(config, folder, ranks)
+    if ranks is not None and ranks < 1:
+        raise ValueError(f"`ranks` is {ranks}; it must be at least 1")
+    if not dry_run:
+        load_lammps()  # or say what is missing before anything is written
+    _write_input(config, folder)
+    if dry_run:
+        return {"output_dir": folder, "input": [ATOMS, SETUP, DYNAMICS, SCRIPT]}
+    if config.minimize:
+        log.info("minimising the energy")
+    with _bar(config, Console(stderr=True)) as tell:
+        return _launch(folder, ranks or max(1, torch.cuda.device_count()), tell)
+
+
+def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None) -> dict[str, object] | None:
+    load_lammps()
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    if ranks is not None and ranks != world.Get_size():
+        raise ValueError(f"`ranks` is {ranks}, but {world.Get_size()} ranks have been started; leave it out")
+    problem = ""
+    if world.Get_rank() == 0:
+        try:
+            _write_input(config, folder)
+        except (ValueError, OSError) as error:
+            problem = str(error)
+    problem = world.bcast(problem)
+    if problem and world.Get_rank() > 0:
+        raise SystemExit(1)  # the first rank says why
+    if problem:
+        raise ValueError(problem)
+    console = Console(stderr=True)
+    with _bar(config, console) if world.Get_rank() == 0 else contextlib.nullcontext(_nothing) as tell:
+        try:
+            return run_rank(folder, tell)
+        except Exception as error:
+            print(f"openmm-allegro: {error}", file=sys.stderr, flush=True)
+            world.Abort(1)
+            raise
+
+
+def _write_input(config: LammpsConfig, folder: Path) -> None:
+    for name in (CONFIG, LOG, "trajectory.dcd", "trajectory.xtc"):
+        if (folder / name).exists():
+            raise FileExistsError(f"`{folder}` already has `{name}` of another run; choose a new folder")
+    config = config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
+    structure = read_structure(config.structure, config.replicate)
+    if config.held_constant == "NPT" and structure.topology.getPeriodicBoxVectors() is None:
+        raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
+    model = load_for_dynamics(config.model)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_input(folder, config, model.config, structure)
+
+
+def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
+    """Start the ranks and listen to the first one until they end."""
+    command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "openmm_allegro.lammps_run", str(folder)]
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ  # a rank a core
+    answer: dict[str, object] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                answer = _heard(line, tell) | answer  # of several errors the first is kept
+        except KeyboardInterrupt:
+            process.terminate()
+            raise KeyboardInterrupt(f"stopped; what there is of the run is in `{folder}`") from None
+    if "error" in answer:
+        raise ValueError(str(answer["error"]))
+    if process.returncode != 0 or not isinstance(answer.get("result"), dict):
+        raise RuntimeError(
+            f"the ranks ended with status {process.returncode} before the run did; `{folder / 'log.lammps'}` says how "
+            "far it came"
+        )
+    return dict(answer["result"])  # type: ignore[call-overload]
+
+
+def _heard(line: str, tell: Tell) -> dict[str, object]:
+    """What a line of the ranks adds to the answer."""
+    if not line.startswith("{"):
+        print(line, end="", file=sys.stderr)
+        return {}
+    message = json.loads(line)
+    tell(message)
+    return {} if "step" in message else message
+
+
+@contextlib.contextmanager
+def _bar(config: LammpsConfig, console: Console) -> Iterator[Tell]:
+    """What shows messages of ranks as a bar on a terminal."""
+    words = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[speed]}"))
+    hidden = not console.is_terminal or console.is_jupyter
+    with Progress(*words, TimeRemainingColumn(), console=console, disable=hidden) as bar:
+        task = bar.add_task(config.held_constant, total=config.n_steps, speed="")
+        begun: list[tuple[float, int]] = []
+
+        def tell(message: dict[str, object]) -> None:
+            step, now = message.get("step"), time.perf_counter()
+            if not isinstance(step, int):
+                return
+            begun.append((now, step))
+            seconds, steps = now - begun[0][0], step - begun[0][1]
+            del begun[1:]
+            speed = 86400e-6 * steps * config.timestep_fs / seconds if seconds > 0 else 0.0
+            bar.update(task, completed=step, speed=f"{speed:.3g} ns/day")
+
+        yield tell
+
+
+def _nothing(message: dict[str, object]) -> None:
+    """What other ranks than the first tell."""
