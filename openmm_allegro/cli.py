@@ -108,22 +108,42 @@ app.add_typer(build, name="build")
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="Model file.")],
-    structure: Annotated[Path, typer.Argument(help="Structure whose atoms, in this order, feel the model.")],
-    output: Annotated[Path, typer.Option(help="TorchScript file to write.")] = Path("force.pt"),
+    structure: Annotated[
+        Path | None, typer.Argument(help="Structure whose atoms feel the model; none for the format nequip.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write, a folder for lammps.  [default: force.pt, model.nequip.pth or lammps]"),
+    ] = None,
+    format: Annotated[Literal["torchforce", "nequip", "lammps"], typer.Option(help="For which program.")] = (
+        "torchforce"
+    ),
     precision: Annotated[Literal["single", "double"], typer.Option(help="Of the model's arithmetic.")] = "single",
-    skin_nm: Annotated[float, typer.Option(help="Reach of the neighbour list beyond the cutoff [nm].", min=0)] = 0.1,
+    skin_nm: Annotated[
+        float | None,
+        typer.Option(help="Reach of torchforce's neighbour list beyond the cutoff [nm].  [default: 0.1]", min=0),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the force on one system as TorchScript, for openmmtorch.TorchForce in other programs.
+    """Write a model as TorchScript for other programs.
 
     \b
-    Example:
+    torchforce  the force on one system, for openmmtorch.TorchForce
+    nequip      for any system: nequip's ASE calculator, LAMMPS' pair_style allegro
+    lammps      a folder for LAMMPS with pair_style allegro: input, data file, model
+
+    An ensemble is written as its mean.
+
+    \b
+    Examples:
       openmm-allegro export water.safetensors water.pdb --output water.pt
+      openmm-allegro export water.safetensors --format nequip --output water.nequip.pth
+      openmm-allegro export water.safetensors water.pdb --format lammps --output lammps
     """  # noqa: D301
     with answering(as_json) as answer:
-        from openmm_allegro.export_file import export_file
+        from openmm_allegro.export_formats import export as export_model
 
-        answer(export_file(model, structure, output, precision, skin_nm))
+        answer(export_model(model, structure, output, format, precision, skin_nm))
 
 
 @app.command()
