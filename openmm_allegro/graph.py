@@ -14,7 +14,7 @@ from openmm_allegro.potential import Block, Total, even_blocks, memory_of, zeros
 
 
 class GraphPotential(torch.nn.Module):
-    """The model folded for dynamics behind nequip's dictionaries, for its ASE calculator and LAMMPS' `pair_style allegro`.
+    """The folded model behind the dictionaries of nequip's ASE calculator and of LAMMPS' `pair_style allegro`.
 
     Both find the pairs, in any order, perhaps with some beyond the cutoff, which are left out here.
     """

@@ -16,7 +16,7 @@ LAYERS = [
     {"folded", "checkpoint"},
     {"folded_ensemble", "ensemble_file"},
     {"potential", "nequip"},
-    {"export", "workers", "spread", "graph"},
+    {"export", "workers", "spread", "graph", "compiled_graph"},
     {"bridges"},
     {"force"},
     {

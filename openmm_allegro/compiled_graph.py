@@ -1,0 +1,70 @@
+"""A potential on a graph in one piece, without blocks or loops over data, so that AOTInductor compiles it.
+
+Symbols used in this file
+    n  atoms        e  pairs, from both ends        k  neighbour slots of each atom
+"""
+
+import torch
+from torch import Tensor
+
+from openmm_allegro.ensemble import Ensemble
+from openmm_allegro.folded_ensemble import folded
+from openmm_allegro.model import Allegro
+
+
+class CompiledGraph(torch.nn.Module):
+    """`graph.GraphPotential` for compilation: all atoms at once, each with as many slots as the fullest needs."""
+
+    def __init__(self, model: Allegro | Ensemble) -> None:
+        super().__init__()
+        model = model.eval().requires_grad_(False)
+        self.folded = folded(model, tabulate=False, kernels=False)
+        self.dtype = model.dtype
+        self.cutoff = model.config.r_max
+
+    def forward(
+        self,
+        positions: Tensor,
+        edge_index: Tensor,
+        types: Tensor,
+        cell: Tensor | None = None,
+        edge_cell_shift: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """One system; arguments and units as in `graph.GraphPotential`.
+
+        Returns atomic energies (n, 1), forces (n, 3) and virial (1, 3, 3); with a cell atomic energies, total energy
+        (1, 1), forces and stress (1, 3, 3).
+        """
+        vectors = positions.index_select(0, edge_index[1]) - positions.index_select(0, edge_index[0])
+        if cell is not None and edge_cell_shift is not None:
+            vectors = vectors + torch.mm(edge_cell_shift, cell.view(3, 3))
+        n_atoms = positions.shape[0]
+        slots, k = self.slots(edge_index[0], vectors, n_atoms)
+        own = torch.arange(n_atoms, device=types.device)
+        far = torch.zeros((n_atoms * k + 1, 3), dtype=vectors.dtype, device=vectors.device)
+        far = far + 2.0 * self.cutoff * torch.eye(3, dtype=vectors.dtype, device=vectors.device)[0]
+        matrix = far.index_copy(0, slots, vectors)[:-1].view(n_atoms, k, 3).to(self.dtype)
+        neighbours = torch.cat((own.repeat_interleave(k), own[:1])).index_copy(0, slots, edge_index[1])[:-1]
+        energies, gradient = self.folded(matrix, types, types.index_select(0, neighbours).view(n_atoms, k))
+        flat = gradient.reshape(-1, 3)
+        forces = torch.zeros_like(positions).index_add(0, neighbours, -flat.to(positions)) + gradient.sum(1)
+        virial = -torch.mm(matrix.reshape(-1, 3).t(), flat).to(positions)
+        virial = ((virial + virial.t()) / 2).unsqueeze(0)
+        if cell is None:
+            return energies.unsqueeze(1), forces, virial
+        stress = -virial / torch.linalg.det(cell.view(3, 3)).abs()
+        return energies.unsqueeze(1), energies.sum().view(1, 1), forces, stress
+
+    def slots(self, centre: Tensor, vectors: Tensor, n_atoms: int) -> tuple[Tensor, int]:
+        """Where in n rows of k each pair goes, the place behind the last for those beyond the cutoff; and k.
+
+        centre: (e,); vectors: (e, 3).
+        """
+        near = vectors.square().sum(1) < self.cutoff * self.cutoff
+        centre, order = torch.sort(torch.where(near, centre, n_atoms), stable=True)
+        bounds = torch.searchsorted(centre, torch.arange(n_atoms + 1, device=centre.device))
+        k = bounds.diff().max().clamp(min=2).item()
+        torch._check(k >= 2)
+        place = centre * k + torch.arange(centre.shape[0], device=centre.device) - bounds.index_select(0, centre)
+        place = torch.where(centre < n_atoms, place, n_atoms * k)
+        return torch.empty_like(place).index_copy(0, order, place), k
