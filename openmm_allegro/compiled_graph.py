@@ -22,38 +22,31 @@ class CompiledGraph(torch.nn.Module):
         self.dtype = model.dtype
         self.cutoff = model.config.r_max
 
-    def forward(
-        self,
-        positions: Tensor,
-        edge_index: Tensor,
-        types: Tensor,
-        cell: Tensor | None = None,
-        edge_cell_shift: Tensor | None = None,
-    ) -> tuple[Tensor, ...]:
-        """One system; arguments and units as in `graph.GraphPotential`.
+    def forward(self, fields: list[Tensor]) -> list[Tensor]:
+        """One system; names and units as in `graph.GraphPotential`.
 
-        Returns atomic energies (n, 1), forces (n, 3) and virial (1, 3, 3); with a cell atomic energies, total energy
-        (1, 1), forces and stress (1, 3, 3).
+        fields: pos, edge_index, atom_types, and perhaps cell and edge_cell_shift. Returns atomic_energy, forces and
+        virial; with a cell atomic_energy, total_energy, forces and stress.
         """
+        positions, edge_index, types = fields[:3]
         vectors = positions.index_select(0, edge_index[1]) - positions.index_select(0, edge_index[0])
-        if cell is not None and edge_cell_shift is not None:
-            vectors = vectors + torch.mm(edge_cell_shift, cell.view(3, 3))
+        if len(fields) > 3:
+            vectors = vectors + torch.mm(fields[4], fields[3].view(3, 3))
         n_atoms = positions.shape[0]
         slots, k = self.slots(edge_index[0], vectors, n_atoms)
+        matrix = vectors.new_zeros((n_atoms * k + 1, 3)) + 2.0 * self.cutoff * torch.eye(3).to(vectors)[0]
+        matrix = matrix.index_copy(0, slots, vectors)[:-1].view(n_atoms, k, 3).to(self.dtype)
         own = torch.arange(n_atoms, device=types.device)
-        far = torch.zeros((n_atoms * k + 1, 3), dtype=vectors.dtype, device=vectors.device)
-        far = far + 2.0 * self.cutoff * torch.eye(3, dtype=vectors.dtype, device=vectors.device)[0]
-        matrix = far.index_copy(0, slots, vectors)[:-1].view(n_atoms, k, 3).to(self.dtype)
         neighbours = torch.cat((own.repeat_interleave(k), own[:1])).index_copy(0, slots, edge_index[1])[:-1]
         energies, gradient = self.folded(matrix, types, types.index_select(0, neighbours).view(n_atoms, k))
         flat = gradient.reshape(-1, 3)
         forces = torch.zeros_like(positions).index_add(0, neighbours, -flat.to(positions)) + gradient.sum(1)
         virial = -torch.mm(matrix.reshape(-1, 3).t(), flat).to(positions)
         virial = ((virial + virial.t()) / 2).unsqueeze(0)
-        if cell is None:
-            return energies.unsqueeze(1), forces, virial
-        stress = -virial / torch.linalg.det(cell.view(3, 3)).abs()
-        return energies.unsqueeze(1), energies.sum().view(1, 1), forces, stress
+        if len(fields) == 3:
+            return [energies.unsqueeze(1), forces, virial]
+        stress = -virial / torch.linalg.det(fields[3].view(3, 3)).abs()
+        return [energies.unsqueeze(1), energies.sum().view(1, 1), forces, stress]
 
     def slots(self, centre: Tensor, vectors: Tensor, n_atoms: int) -> tuple[Tensor, int]:
         """Where in n rows of k each pair goes, the place behind the last for those beyond the cutoff; and k.

@@ -31,6 +31,7 @@ LAYERS = [
         "bench_water",
     },
     {
+        "export_compiled",
         "export_lammps",
         "simulate_stages",
         "uncertainty_reporter",
