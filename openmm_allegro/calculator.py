@@ -6,7 +6,6 @@ Symbols used in this file
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import ase
 import numpy as np
@@ -40,8 +39,8 @@ class AllegroCalculator(Calculator):
     Any of the three directions may be periodic.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
-    ignored_changes: ClassVar[set[str]] = {"initial_magmoms", "initial_charges"}
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]
+    ignored_changes: set[str] = {"initial_magmoms", "initial_charges"}
 
     def __init__(
         self,
@@ -102,6 +101,7 @@ class AllegroCalculator(Calculator):
     ) -> None:
         """What ASE calls when a result is asked for that it does not have."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # ASE's copy of what it was given
         positions, cell, types = self.tensors(self.atoms)
         if system_changes or "energy" not in self.results:
             self.results = {}

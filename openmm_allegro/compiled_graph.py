@@ -4,6 +4,8 @@ Symbols used in this file
     n  atoms        e  pairs, from both ends        k  neighbour slots of each atom
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -56,7 +58,7 @@ class CompiledGraph(torch.nn.Module):
         near = vectors.square().sum(1) < self.cutoff * self.cutoff
         centre, order = torch.sort(torch.where(near, centre, n_atoms), stable=True)
         bounds = torch.searchsorted(centre, torch.arange(n_atoms + 1, device=centre.device))
-        k = bounds.diff().max().clamp(min=2).item()
+        k = cast(int, bounds.diff().max().clamp(min=2).item())  # `int()` would fix it at compilation
         torch._check(k >= 2)
         place = centre * k + torch.arange(centre.shape[0], device=centre.device) - bounds.index_select(0, centre)
         place = torch.where(centre < n_atoms, place, n_atoms * k)

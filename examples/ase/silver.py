@@ -113,7 +113,7 @@ def everything(calculator: Calculator, folder: Path) -> Results:
     energy = atoms.get_potential_energy() / len(atoms)
     path, energies = vacancy_hop(calculator, lattice_constant)
     distances, frequencies, ticks = phonon_bands(calculator, lattice_constant, folder)
-    constants = np.linspace(0.96, 1.05, 19) * LATTICE_CONSTANT
+    constants = np.linspace(0.96, 1.05, 10) * LATTICE_CONSTANT
     return Results(
         lattice_constant=lattice_constant,
         energy=energy,
@@ -140,16 +140,16 @@ def relaxed_crystal(calculator: Calculator) -> ase.Atoms:
 
 
 def vacancy_hop(calculator: Calculator, lattice_constant: float) -> tuple[np.ndarray, list[float]]:
-    """Energies [eV] along the hop and where along it [Å], by a climbing nudged elastic band of seven images."""
-    images = [halfway(lattice_constant, share) for share in np.linspace(0, 1, 7)]
+    """Energies [eV] along the hop and where along it [Å], by a climbing nudged elastic band of five images."""
+    images = [halfway(lattice_constant, share) for share in np.linspace(0, 1, 5)]
     for end in (images[0], images[-1]):
         end.calc = calculator
-        FIRE(end, logfile=None).run(fmax=1e-3, steps=200)
-    band = NEB(images, climb=True, allow_shared_calculator=True)
+        FIRE(end, logfile=None).run(fmax=5e-3, steps=100)
+    band = NEB(images, climb=True, method="improvedtangent", allow_shared_calculator=True)
     band.interpolate()
     for image in images:
         image.calc = calculator
-    FIRE(band, logfile=None).run(fmax=0.01, steps=200)
+    FIRE(band, logfile=None).run(fmax=0.02, steps=60)
     steps = [np.linalg.norm(b.positions - a.positions) for a, b in zip(images, images[1:], strict=False)]
     return np.cumsum([0.0, *steps]), [image.get_potential_energy() for image in images]
 
@@ -159,7 +159,7 @@ def phonon_bands(
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[float, str]]]:
     """Frequencies [THz] along a path through the Brillouin zone, the places on it, and those that have a name."""
     primitive = bulk("Ag", "fcc", a=lattice_constant)
-    phonons = Phonons(primitive, calculator, supercell=(5, 5, 5), delta=0.02, name=folder)
+    phonons = Phonons(primitive, calculator, supercell=(4, 4, 4), delta=0.02, name=folder)
     phonons.run()
     phonons.read(acoustic=True)
     phonons.clean()
