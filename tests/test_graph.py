@@ -12,10 +12,13 @@ import torch
 from conftest import random_atoms, small_model
 from ensembles import deep_ensemble, last_layer_ensemble
 
+from openmm_allegro import AllegroCalculator
 from openmm_allegro.bench_peers import nequip_options
 from openmm_allegro.checkpoint import save_model
+from openmm_allegro.compiled_graph import CompiledGraph
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.ensemble_file import save_ensemble
+from openmm_allegro.export_compiled import OUTPUTS
 from openmm_allegro.export_graph import export_graph, graph_metadata
 from openmm_allegro.graph import GraphPotential
 from openmm_allegro.nequip import copy_nequip_weights
@@ -88,7 +91,7 @@ def with_kokkos_padding(graph: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
     ids=str,
 )
 @pytest.mark.usefixtures("_dtype_as_before")
-def test_nequip_reads_an_exported_file_to_the_numbers_of_its_own_model(tmp_path, options):
+def test_nequip_with_an_exported_file_and_our_calculator_give_the_numbers_of_nequips_own_model(tmp_path, options):
     allegro = pytest.importorskip("allegro.model", reason="nequip-allegro is not installed")
     from nequip.data import compute_neighborlist_, from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
@@ -103,9 +106,16 @@ def test_nequip_reads_an_exported_file_to_the_numbers_of_its_own_model(tmp_path,
     data = ChemicalSpeciesToAtomTypeMapper(["H", "O"])(from_ase(atoms))
     expected = theirs(compute_neighborlist_(data, r_max=ours.config.r_max))
     tolerances = {"double": 1e-10} if options.get("l_max") == 3 or "parity" in options else TOLERANCES
-    for precision, tolerance in tolerances.items():
-        path = exported(ours, tmp_path, precision)
-        atoms.calc = NequIPCalculator.from_compiled_model(path, chemical_species_to_atom_type_map=True)
+    calculators = [
+        (
+            NequIPCalculator.from_compiled_model(
+                exported(ours, tmp_path, name), chemical_species_to_atom_type_map=True
+            ),
+            each,
+        )
+        for name, each in tolerances.items()
+    ]
+    for atoms.calc, tolerance in [*calculators, (AllegroCalculator(ours, precision="double"), 1e-10)]:
         for found, key in (
             (atoms.get_potential_energies(), "atomic_energy"),
             (atoms.get_forces(), "forces"),
@@ -113,7 +123,7 @@ def test_nequip_reads_an_exported_file_to_the_numbers_of_its_own_model(tmp_path,
         ):
             reference = expected[key].detach().numpy().reshape(found.shape)
             learnt = np.ptp(reference) if key == "atomic_energy" else np.abs(reference).max()
-            assert np.abs(found - reference).max() < tolerance * learnt, (precision, key)
+            assert np.abs(found - reference).max() < tolerance * learnt, (tolerance, key)
         assert atoms.get_potential_energy() == pytest.approx(atoms.get_potential_energies().sum(), rel=1e-14)
 
 
@@ -132,8 +142,9 @@ def test_nequip_keeps_giving_the_same_numbers_along_a_run_and_for_a_molecule(tmp
         np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-12)
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["torchscript", "for aotinductor"])
 @pytest.mark.parametrize("pad", [False, True], ids=["plain", "kokkos"])
-def test_the_graph_of_pair_style_allegro_gives_energy_forces_and_virial(tmp_path, pad):
+def test_the_graph_of_pair_style_allegro_gives_energy_forces_and_virial(tmp_path, pad, compiled):
     model = small_model(zbl=True, per_type_energy_shifts={"H": -13.6, "O": -2041.0})
     positions, cell, types = random_atoms(30, 7.0)
     graph, atoms = ghost_graph(positions, cell, types, 4.0)
@@ -141,10 +152,14 @@ def test_the_graph_of_pair_style_allegro_gives_energy_forces_and_virial(tmp_path
     graph = with_kokkos_padding(graph) if pad else graph
     edges = graph["edge_index"]
     graph["edge_index"] = edges[:, torch.randperm(edges.shape[1], generator=torch.Generator().manual_seed(3))]
-    found = torch.jit.freeze(torch.jit.load(exported(model, tmp_path)))(graph)
+    if compiled:  # as AOTInductor would run it
+        answers = CompiledGraph(model)([graph["pos"], graph["edge_index"], graph["atom_types"]])
+        found = dict(zip(OUTPUTS["lammps"], answers, strict=True))
+    else:
+        found = torch.jit.freeze(torch.jit.load(exported(model, tmp_path)))(graph)
+        assert set(found) == {"atomic_energy", "total_energy", "forces", "virial"}
     energy, forces, virial = Potential(model)(positions, cell, types)
     assert {tensor.dtype for tensor in found.values()} == {torch.float64}
-    assert set(found) == {"atomic_energy", "total_energy", "forces", "virial"}
     assert found["atomic_energy"][:30].sum().item() == pytest.approx(energy.item(), rel=1e-13)
     # LAMMPS adds the forces on images to those on their atoms; float64, another order
     folded = torch.zeros_like(positions).index_add(0, atoms, found["forces"][:n_graph])

@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import numpy as np
+from ase.utils.forcecurve import ForceFit
 from matplotlib import pyplot as plt
 from rich.table import Table
 
@@ -30,9 +31,8 @@ class Results:
     frequencies: np.ndarray
     """(places on the path, 3) [THz]."""
     ticks: list[tuple[float, str]]
-    hop_path: np.ndarray
-    """How far along the hop [Å] there are `hop_energies` [eV]."""
-    hop_energies: np.ndarray
+    hop: ForceFit
+    """Energies [eV] above the start along the hop [Å]."""
 
 
 def comparison(reference: Results, model: Results) -> tuple[Table, dict[str, dict[str, float]]]:
@@ -66,7 +66,8 @@ def draw(path: Path, results: dict[str, Results]) -> Path:
         crystal.plot(found.lattice_constant, found.energy, marker="o", color=style["color"])
         bands.plot(found.band_path, found.frequencies[:, 0], label=name, **style)
         bands.plot(found.band_path, found.frequencies[:, 1:], **style)
-        hop.plot(found.hop_path, found.hop_energies, marker="o", ms=4, label=f"{name}: {found.barrier:.3f} eV", **style)
+        hop.plot(found.hop.fit_path, found.hop.fit_energies, label=f"{name}: {found.barrier:.3f} eV", **style)
+        hop.plot(found.hop.path, found.hop.energies, ls="", marker="o", ms=5, color=style["color"])
     crystal.set(xlabel="lattice constant (Å)", ylabel="energy of an atom (eV)", title="Relaxed with its cell: dots")
     places, names = zip(*results["EMT"].ticks, strict=True)
     bands.set_xticks(places, [{"G": "Γ"}.get(name, name) for name in names])

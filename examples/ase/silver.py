@@ -24,6 +24,7 @@ from ase.io import write
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from ase.phonons import Phonons
+from ase.utils.forcecurve import ForceFit, fit_images
 from report import Results, comparison, draw
 from rich.console import Console
 
@@ -111,21 +112,20 @@ def everything(calculator: Calculator, folder: Path) -> Results:
     atoms = relaxed_crystal(calculator)
     lattice_constant = (4 * atoms.get_volume() / len(atoms)) ** (1 / 3)
     energy = atoms.get_potential_energy() / len(atoms)
-    path, energies = vacancy_hop(calculator, lattice_constant)
+    hop = vacancy_hop(calculator, lattice_constant)
     distances, frequencies, ticks = phonon_bands(calculator, lattice_constant, folder)
-    constants = np.linspace(0.96, 1.05, 10) * LATTICE_CONSTANT
+    constants = np.linspace(0.96, 1.05, 19) * LATTICE_CONSTANT
     return Results(
         lattice_constant=lattice_constant,
         energy=energy,
-        vacancy_energy=energies[0] - (len(atoms) * 8 - 1) * energy,
-        barrier=max(energies) - energies[0],
+        vacancy_energy=calculator.get_potential_energy(relaxed_vacancy(calculator, lattice_constant, 0)) - 31 * energy,
+        barrier=max(hop.energies),
         constants=constants,
         energies=np.array([calculator.get_potential_energy(crystal(a)) / 32 for a in constants]),
         band_path=distances,
         frequencies=frequencies,
         ticks=ticks,
-        hop_path=path,
-        hop_energies=np.array(energies) - energies[0],
+        hop=hop,
     )
 
 
@@ -139,19 +139,24 @@ def relaxed_crystal(calculator: Calculator) -> ase.Atoms:
     return atoms
 
 
-def vacancy_hop(calculator: Calculator, lattice_constant: float) -> tuple[np.ndarray, list[float]]:
-    """Energies [eV] along the hop and where along it [Å], by a climbing nudged elastic band of five images."""
-    images = [halfway(lattice_constant, share) for share in np.linspace(0, 1, 5)]
-    for end in (images[0], images[-1]):
-        end.calc = calculator
-        FIRE(end, logfile=None).run(fmax=5e-3, steps=100)
+def relaxed_vacancy(calculator: Calculator, lattice_constant: float, share: int) -> ase.Atoms:
+    """The vacancy before the hop, 0, or after it, 1."""
+    atoms = halfway(lattice_constant, share)
+    atoms.calc = calculator
+    FIRE(atoms, logfile=None).run(fmax=5e-3, steps=100)
+    return atoms
+
+
+def vacancy_hop(calculator: Calculator, lattice_constant: float) -> ForceFit:
+    """Energies [eV] along the hop [Å], with a curve by their slopes, by a climbing nudged elastic band."""
+    ends = [relaxed_vacancy(calculator, lattice_constant, share) for share in (0, 1)]
+    images = [ends[0], *(ends[0].copy() for _ in range(3)), ends[1]]
     band = NEB(images, climb=True, method="improvedtangent", allow_shared_calculator=True)
     band.interpolate()
     for image in images:
         image.calc = calculator
     FIRE(band, logfile=None).run(fmax=0.02, steps=60)
-    steps = [np.linalg.norm(b.positions - a.positions) for a, b in zip(images, images[1:], strict=False)]
-    return np.cumsum([0.0, *steps]), [image.get_potential_energy() for image in images]
+    return fit_images(images)
 
 
 def phonon_bands(
@@ -159,7 +164,7 @@ def phonon_bands(
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[float, str]]]:
     """Frequencies [THz] along a path through the Brillouin zone, the places on it, and those that have a name."""
     primitive = bulk("Ag", "fcc", a=lattice_constant)
-    phonons = Phonons(primitive, calculator, supercell=(4, 4, 4), delta=0.02, name=folder)
+    phonons = Phonons(primitive, calculator, supercell=(5, 5, 5), delta=0.02, name=folder)
     phonons.run()
     phonons.read(acoustic=True)
     phonons.clean()
