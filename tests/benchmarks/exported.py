@@ -1,6 +1,7 @@
 """Nequip's ASE calculator with the same weights twice: from our exported file, and compiled by nequip itself.
 
     python tests/benchmarks/exported.py [--atoms 615] [--steps 10]
+
 Water of `openmm-allegro bench` with its default model in single precision; evaluations alternate, positions move a
 little before each. Prints medians of processor seconds, the lowest and highest, and how far energies and forces are
 apart.
