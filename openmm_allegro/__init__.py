@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from openmm_allegro.calculator import AllegroCalculator as AllegroCalculator
     from openmm_allegro.checkpoint import load_model as load_model
     from openmm_allegro.checkpoint import save_model as save_model
     from openmm_allegro.config import AllegroConfig as AllegroConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Allegro": "model",
+    "AllegroCalculator": "calculator",
     "AllegroConfig": "config",
     "AllegroForce": "force",
     "Ensemble": "ensemble",

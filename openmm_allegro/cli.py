@@ -109,22 +109,49 @@ app.add_typer(build, name="build")
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="Model file.")],
-    structure: Annotated[Path, typer.Argument(help="Structure whose atoms, in this order, feel the model.")],
-    output: Annotated[Path, typer.Option(help="TorchScript file to write.")] = Path("force.pt"),
+    structure: Annotated[
+        Path | None, typer.Argument(help="Structure whose atoms feel the model, for torchforce and lammps.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write, a folder for lammps.  [default: force.pt, model.nequip.pth, lammps, model.nequip.pt2]"
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["torchforce", "nequip", "lammps", "aoti-ase", "aoti-lammps"], typer.Option(help="For which program.")
+    ] = "torchforce",
     precision: Annotated[Literal["single", "double"], typer.Option(help="Of the model's arithmetic.")] = "single",
-    skin_nm: Annotated[float, typer.Option(help="Reach of the neighbour list beyond the cutoff [nm].", min=0)] = 0.1,
+    skin_nm: Annotated[
+        float | None,
+        typer.Option(help="Reach of torchforce's neighbour list beyond the cutoff [nm].  [default: 0.1]", min=0),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="What the formats aoti-... are compiled for: cpu or cuda.  [default: cpu]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the force on one system as TorchScript, for openmmtorch.TorchForce in other programs.
+    """Write a model for other programs.
 
     \b
-    Example:
+    torchforce   the force on one system as TorchScript, for openmmtorch.TorchForce
+    nequip       TorchScript for any system, for nequip's ASE calculator and LAMMPS' pair_style allegro
+    lammps       a folder for LAMMPS with pair_style allegro: input, data file, model
+    aoti-ase     compiled by AOTInductor, for nequip's ASE calculator; takes a minute and a C++ compiler
+    aoti-lammps  the same for LAMMPS' pair_style allegro
+
+    An ensemble is written as its mean.
+
+    \b
+    Examples:
       openmm-allegro export water.safetensors water.pdb --output water.pt
+      openmm-allegro export water.safetensors --format nequip --output water.nequip.pth
+      openmm-allegro export water.safetensors water.pdb --format lammps --output lammps
     """  # noqa: D301
     with answering(as_json) as answer:
-        from openmm_allegro.export_file import export_file
+        from openmm_allegro.export_formats import export as export_model
 
-        answer(export_file(model, structure, output, precision, skin_nm))
+        answer(export_model(model, structure, output, format, precision, skin_nm, device))
 
 
 @app.command()

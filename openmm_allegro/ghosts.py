@@ -14,7 +14,7 @@ from openmm_allegro.cells import split, surroundings
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.model import Allegro
 from openmm_allegro.neighbors import Neighbors
-from openmm_allegro.potential import Potential, Total, add_block
+from openmm_allegro.potential import Potential, Total, add_block, even_blocks, zeros
 from openmm_allegro.workers import COMPILE_AFTER, compiled
 
 
@@ -79,29 +79,28 @@ class GhostPotential:
         places: (m, 3) float64 [Å], the own atoms first; atoms: (m,) which of the d atoms each is, the own ones in
         their order; types, numbers: (d,) int64, their types and what to call them in errors.
         """
-        total = self.zeros(numbers.shape[0])
-        energies = torch.zeros(n_own, dtype=torch.float64, device=self.device)
+        total = zeros(places.new_empty((numbers.shape[0], 3)), self.potential.dtype)
         if n_own == 0:
-            return Share(total.energy, energies, total.forces, total.virial)
+            return _share(total, n_own)
         self.neighbors.follow_ghosts(places, atoms, n_own, numbers)
         block_edges = self.potential.edges_at_once(self.device.type == "cuda", 1)
         start = 0
         while start < n_own:
             stop = self.neighbors.chunk_end(start, 16 * block_edges)
             pairs = self.neighbors.pairs(start, stop)
-            for rows in self.potential.blocks(pairs, block_edges, 1):
-                energies[pairs.centres[rows]] = add_block(self.block, pairs, rows, types, total)
+            for rows in even_blocks(pairs, block_edges, self.potential.atom_edges, 1):
+                add_block(self.block, pairs, rows, types, total)
                 self.count_block()
             start = stop
         self.neighbors.check_apart()
-        return Share(total.energy, energies, total.forces, total.virial)
-
-    def zeros(self, n_atoms: int) -> Total:
-        """A sum over no atoms."""
-        return self.potential.zeros(torch.empty((n_atoms, 3), device=self.device))
+        return _share(total, n_own)
 
     def count_block(self) -> None:
         """Compile on a processor once that pays."""
         self.blocks_done += 1
         if self.blocks_done == COMPILE_AFTER and self.device.type == "cpu":
             self.block = compiled(self.block)
+
+
+def _share(total: Total, n_own: int) -> Share:
+    return Share(total.energies.sum(), total.energies[:n_own], total.forces, total.virial)

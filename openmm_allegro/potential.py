@@ -87,8 +87,13 @@ class Potential(torch.nn.Module):
             energy () float64 [eV], forces (n, 3) [eV/Å], virial (3, 3) [eV]: minus the derivative of the
             energy with respect to strain.
         """
+        total = self.of_atoms(positions, cell, types, numbers)
+        return total.energies.sum(), total.forces, total.virial
+
+    def of_atoms(self, positions: Tensor, cell: Tensor, types: Tensor, numbers: Tensor | None = None) -> "Total":
+        """The same with the energy of each atom; arguments as those of `forward`."""
         self.neighbors.update(positions, cell, numbers)
-        total = self.zeros(positions)
+        total = zeros(positions, self.dtype)
         sharing = 1
         if not torch.jit.is_scripting() and self.workers is not None:
             sharing = len(self.workers.devices)
@@ -98,7 +103,7 @@ class Potential(torch.nn.Module):
         while start < positions.shape[0]:
             stop = self.neighbors.chunk_end(start, 16 * sharing * block_edges)
             pairs = self.neighbors.pairs(start, stop)
-            blocks = self.blocks(pairs, block_edges, sharing)
+            blocks = even_blocks(pairs, block_edges, self.atom_edges, sharing)
             if not torch.jit.is_scripting():
                 self.share(pairs, blocks, types, total)
             else:
@@ -106,7 +111,7 @@ class Potential(torch.nn.Module):
                     self.block(pairs, rows, types, total)
             start = stop
         self.neighbors.check_apart()
-        return total.energy, total.forces, total.virial
+        return total
 
     @torch.jit.unused
     def share(self, pairs: NeighborPairs, blocks: list[Tensor], types: Tensor, total: "Total") -> None:
@@ -116,12 +121,6 @@ class Potential(torch.nn.Module):
             return
         for rows in blocks:
             add_block(self.block, pairs, rows, types, total)
-
-    def zeros(self, positions: Tensor) -> "Total":
-        """A sum over no atoms."""
-        energy = torch.zeros((), dtype=torch.float64, device=positions.device)
-        forces = torch.zeros((positions.shape[0], 3), dtype=self.dtype, device=positions.device)
-        return Total(energy, forces, torch.zeros((3, 3), dtype=self.dtype, device=positions.device))
 
     def edges_at_once(self, on_gpu: bool, sharing: int) -> int:
         """Edges of a block: as chosen, or what suits the hardware, within the bound on memory."""
@@ -145,34 +144,44 @@ class Potential(torch.nn.Module):
                     f"allow {needed} or more"
                 )
 
-    def blocks(self, pairs: NeighborPairs, block_edges: int, sharing: int) -> list[Tensor]:
-        """Rows of `pairs` to be evaluated together, those of like neighbour counts beside each other.
 
-        sharing: workers that share the blocks; they get as many each.
-        """
-        counts, order = torch.sort(pairs.counts, descending=True)
-        n_edges = pairs.neighbour.shape[0] + self.atom_edges * order.shape[0]
-        rounds = 1 + n_edges // (sharing * max(1, block_edges))
-        even_edges = min(block_edges, max(256, 1 + n_edges // (sharing * rounds)))
-        blocks: list[Tensor] = []
-        start = 0
-        while start < order.shape[0]:
-            one_atom = int(counts[start]) + self.atom_edges
-            stop = start + max(1, even_edges // one_atom)
-            blocks.append(order[start:stop])
-            start = stop
-        return blocks
+def even_blocks(pairs: NeighborPairs, block_edges: int, atom_edges: int, sharing: int) -> list[Tensor]:
+    """Rows of `pairs` to be evaluated together, those of like neighbour counts beside each other.
+
+    block_edges: the most edges of a block; atom_edges: what an atom counts for beside its edges (`Memory`);
+    sharing: workers that share the blocks; they get as many each.
+    """
+    counts, order = torch.sort(pairs.counts, descending=True)
+    n_edges = pairs.neighbour.shape[0] + atom_edges * order.shape[0]
+    rounds = 1 + n_edges // (sharing * max(1, block_edges))
+    even_edges = min(block_edges, max(256, 1 + n_edges // (sharing * rounds)))
+    blocks: list[Tensor] = []
+    start = 0
+    while start < order.shape[0]:
+        one_atom = int(counts[start]) + atom_edges
+        stop = start + max(1, even_edges // one_atom)
+        blocks.append(order[start:stop])
+        start = stop
+    return blocks
 
 
 class Total(NamedTuple):
     """What blocks add to."""
 
-    energy: Tensor
-    """() float64 [eV]."""
+    energies: Tensor
+    """Of each atom (n,) float64 [eV]."""
     forces: Tensor
     """(n, 3) [eV/Å]."""
     virial: Tensor
     """(3, 3) [eV]."""
+
+
+def zeros(positions: Tensor, dtype: torch.dtype) -> Total:
+    """A sum over no blocks. positions: (n, 3); dtype: of the forces and the virial."""
+    n_atoms, device = positions.shape[0], positions.device
+    energies = torch.zeros(n_atoms, dtype=torch.float64, device=device)
+    forces = torch.zeros((n_atoms, 3), dtype=dtype, device=device)
+    return Total(energies, forces, torch.zeros((3, 3), dtype=dtype, device=device))
 
 
 class Block(torch.nn.Module):
@@ -184,31 +193,27 @@ class Block(torch.nn.Module):
         self.dtype = model.dtype
         self.padding_length = 2.0 * model.config.r_max
 
-    def forward(self, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> Tensor:
-        """Add energy, forces and virial of the centres in `rows` (b,) of `pairs`. types: (n,). Returns their energies.
-
-        These are float64, (b,) [eV].
-        """
+    def forward(self, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> None:
+        """Add the energies, forces and virial of the centres in `rows` (b,) of `pairs`. types: (n,)."""
         matrix = pad_rows(pairs, rows, self.padding_length)
         centres = pairs.centres[rows]
         vectors = matrix.edge_vectors.to(self.dtype)
         energies, gradient = self.folded(vectors, types[centres], types[matrix.neighbours])
         flat = gradient.flatten(0, 1)  # (b·k, 3)
-        energy, virial = energies.sum(), torch.mm(vectors.flatten(0, 1).t(), flat)
+        virial = torch.mm(vectors.flatten(0, 1).t(), flat)
         neighbours = matrix.neighbours.flatten().unsqueeze(1).expand(-1, 3)
         pull, push = -flat, gradient.sum(1)
         # nothing is added before all is there, so that a block that did not fit in memory can be tried again
         total.forces.scatter_add_(0, neighbours, pull)  # index_add_ walks slowly over rows of three
         total.forces.scatter_add_(0, centres.unsqueeze(1).expand(-1, 3), push)
-        total.energy.add_(energy)
+        total.energies.index_add_(0, centres, energies)
         total.virial.sub_(virial)
-        return energies
 
 
-def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> Tensor:
-    """Add a block to `total`; where the GPU's memory does not hold it, its halves. Returns what the block does."""
+def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types: Tensor, total: Total) -> None:
+    """Add a block to `total`; where the GPU's memory does not hold it, its halves."""
     try:
-        return block(pairs, rows, types, total)
+        block(pairs, rows, types, total)
     except torch.OutOfMemoryError as error:
         if len(rows) == 1:
             raise ValueError(
@@ -221,8 +226,10 @@ def add_block(block: torch.nn.Module, pairs: NeighborPairs, rows: Tensor, types:
             stacklevel=2,
         )
         halves = rows.split(-(-len(rows) // 2))
-    # outside of the handler, whose traceback holds the memory
-    return torch.cat([add_block(block, pairs, half, types, total) for half in halves])
+    else:
+        return
+    for half in halves:  # outside of the handler, whose traceback holds the memory
+        add_block(block, pairs, half, types, total)
 
 
 class Memory(NamedTuple):

@@ -193,3 +193,28 @@ def test_the_carbonate_example_leaves_its_report_and_figures(ab_initio_data, tmp
     # half a minute of training, 0.2 ps: near where it began, at 1.083 g/cm³
     assert 0.9 < figures["density"]["density_g_per_cm3"] < 1.25
     assert figures["structure"]["rdf_C-O"]["difference_per_cent"] < 40
+
+
+@pytest.mark.slow
+def test_the_ase_example_finds_what_emt_finds(tmp_path):
+    done = subprocess.run(
+        [sys.executable, QUICKSTART.parent / "ase" / "silver.py", "--quick", "--output", tmp_path / "out"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    for name in figures:
+        assert len([line for line in done.stdout.splitlines() if name in line]) == 1
+    emt = {name: found["EMT"] for name, found in figures.items()}
+    # EMT was made for silver: experiment has 4.07 Å (at 0 K) and a highest frequency of 5.0 THz; it hops with 0.66 eV
+    assert emt["lattice constant, Å"] == pytest.approx(4.07, abs=0.02)
+    assert emt["highest frequency, THz"] == pytest.approx(5.0, abs=0.5)
+    assert emt["barrier of the hop, eV"] == pytest.approx(0.66, abs=0.1)
+    # a few seconds of training
+    within = {"lattice constant, Å": 0.05, "energy of an atom, eV": 0.05, "barrier of the hop, eV": 0.2}
+    for name, tolerance in within.items():
+        assert figures[name]["Allegro"] == pytest.approx(emt[name], abs=tolerance)

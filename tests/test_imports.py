@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library"},
-    {"config", "mlp", "structure", "kernel_operators", "cells"},
+    {"config", "mlp", "structure", "kernel_operators", "cells", "open_cell"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body", "last_layer"},
@@ -16,7 +16,7 @@ LAYERS = [
     {"folded", "checkpoint"},
     {"folded_ensemble", "ensemble_file"},
     {"potential", "nequip"},
-    {"export", "workers", "spread"},
+    {"export", "workers", "spread", "graph", "compiled_graph"},
     {"bridges", "ghosts"},
     {"force", "ghost_exchange", "lammps_config"},
     {"lammps_force"},
@@ -25,6 +25,8 @@ LAYERS = [
     {"lammps_launch"},
     {
         "export_file",
+        "export_graph",
+        "calculator",
         "minimize",
         "restart",
         "simulate_config",
@@ -34,6 +36,8 @@ LAYERS = [
         "bench_water",
     },
     {
+        "export_compiled",
+        "export_lammps",
         "simulate_stages",
         "uncertainty_reporter",
         "selection",
@@ -42,7 +46,7 @@ LAYERS = [
         "cli_ensemble",
         "cli_training",
     },
-    {"simulate_reports", "bench_peers"},
+    {"simulate_reports", "bench_peers", "export_formats"},
     {"simulate"},
     {"bench"},
     {"cli"},

@@ -7,7 +7,7 @@ import torch
 from conftest import random_atoms, small_model
 
 from openmm_allegro.neighbors import Neighbors
-from openmm_allegro.potential import Potential, add_block
+from openmm_allegro.potential import Potential, add_block, even_blocks, zeros
 from openmm_allegro.workers import Workers
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def test_workers_have_as_many_edges_each():
     potential = Potential(small_model())
     potential.neighbors.update(positions, cell)
     pairs = potential.neighbors.pairs(0, 60)
-    blocks = potential.blocks(pairs, block_edges=100_000, sharing=3)
+    blocks = even_blocks(pairs, 100_000, potential.atom_edges, sharing=3)
     edges = [int(pairs.counts[rows].sum()) for rows in blocks]
     assert sum(edges) == len(pairs.neighbour)
     assert len(edges) in (3, 4)
@@ -64,14 +64,15 @@ def test_a_block_that_does_not_fit_is_halved_with_a_warning():
     potential = Potential(small_model())
     expected = potential(positions, cell, types)
     pairs = Neighbors(4.0)(positions, cell)
-    total = potential.zeros(positions)
+    total = zeros(positions, torch.float64)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         energies = add_block(SmallGPU(potential.block, 20), pairs, torch.arange(60), types, total)
     assert [str(each.message)[:58] for each in caught] == [
         f"the GPU's memory does not hold a block of {n} atoms, so it is"[:58] for n in (60, 30, 30)
     ]
-    for ours, theirs in zip(total, expected, strict=True):
+    assert total.energies.sum().item() == pytest.approx(expected[0].item(), rel=1e-12)
+    for ours, theirs in zip(total[1:], expected[1:], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     whole = add_block(potential.block, pairs, torch.arange(60), types, potential.zeros(positions))
     torch.testing.assert_close(energies, whole, rtol=1e-12, atol=1e-12)
@@ -85,4 +86,4 @@ def test_memory_for_not_even_one_atom_is_refused():
         pytest.warns(UserWarning, match="halved"),
         pytest.raises(ValueError, match="memory does not hold one atom with its neighbours"),
     ):
-        add_block(SmallGPU(potential.block, 0), pairs, torch.arange(4), types, potential.zeros(positions))
+        add_block(SmallGPU(potential.block, 0), pairs, torch.arange(4), types, zeros(positions, torch.float64))
