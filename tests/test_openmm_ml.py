@@ -1,0 +1,342 @@
+"""The potential `allegro` of openmm-ml: what mixed ML/MM systems compute, and what is refused."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import numpy as np  # isort: skip (openmm after torch)
+import openmm
+from conftest import small_model
+from openmm import app, unit
+from test_bench import nequip_state  # noqa: F401 (a fixture)
+from test_force import TRICLINIC, energy_of, forces_of, needs_torchforce, water
+
+from openmm_allegro import AllegroForce
+from openmm_allegro.bench_peers import write_nequip_checkpoint
+from openmm_allegro.bridges import NOT_INSTALLED, torchforce_problem
+from openmm_allegro.checkpoint import save_model
+from openmm_allegro.units import ANGSTROM_TO_NM, EV_TO_KJ_PER_MOL
+
+openmmml = pytest.importorskip("openmmml", reason="openmm-ml is not installed")
+from openmmml import MLPotential  # noqa: E402
+
+from openmm_allegro.openmm_ml_potential import caps_cut_bonds  # noqa: E402
+
+TWO_WATERS = [6, 7, 8, 9, 10, 11]
+LAMBDA = "lambda_interpolate"
+both_bridges = pytest.mark.parametrize("bridge", ["python", pytest.param("torchforce", marks=needs_torchforce)])
+PERIODIC_NEQUIP = {"mlLongRange": False} if caps_cut_bonds() else {}
+
+
+def waters(box=TRICLINIC):
+    """Eight molecules of which the model's two are near: openmm-ml adds up their force field without a cutoff."""
+    topology, positions = water(box=box)
+    positions[9:12, 2] -= 0.16
+    return topology, positions
+
+
+def force_field(topology, model="tip3p.xml", **options):
+    """Flexible water with its electrostatics converged to 1e-6, without jumps at the cutoff."""
+    if topology.getPeriodicBoxVectors() is not None:
+        options |= {"nonbondedMethod": app.PME, "nonbondedCutoff": 0.45 * unit.nanometer}
+        options |= {"ewaldErrorTolerance": 1e-6, "switchDistance": 0.4 * unit.nanometer}
+    return app.ForceField(model).createSystem(topology, rigidWater=False, **options)
+
+
+def mixed(topology, system, atoms=TWO_WATERS, model=None, **options):
+    """A mixed system in double precision."""
+    potential = MLPotential("allegro", modelPath=model or small_model(zbl=True))
+    return potential.createMixedSystem(topology, system, atoms, **{"precision": "double"} | options)
+
+
+def context_at(system, positions, integrator=None):
+    """On the Reference platform, in double precision."""
+    integrator = integrator or openmm.VerletIntegrator(0.0005)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
+    context.setPositions(positions)
+    context.computeVirtualSites()
+    return context
+
+
+def part(topology, positions, atoms):
+    """Those atoms alone, without a box: topology and positions [nm]."""
+    modeller = app.Modeller(topology, positions * unit.nanometer)
+    modeller.delete([atom for atom in topology.atoms() if atom.index not in atoms])
+    modeller.topology.setPeriodicBoxVectors(None)
+    return modeller.topology, positions[sorted(atoms)]
+
+
+def model_energy(topology, positions, atoms, box=None):
+    """What the model gives for these atoms with no others in the world [kJ/mol]."""
+    alone, places = part(topology, positions, atoms)
+    alone.setPeriodicBoxVectors(None if box is None else box * unit.nanometer)
+    system = openmm.System()
+    for atom in alone.atoms():
+        system.addParticle(atom.element.mass)
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*box)
+    system.addForce(AllegroForce(small_model(zbl=True), alone, precision="double"))
+    return energy_of(context_at(system, places))
+
+
+def internal_energy(topology, positions, atoms, **options):
+    """What the force field gives for these atoms with no others in the world [kJ/mol]."""
+    alone, places = part(topology, positions, atoms)
+    return energy_of(context_at(force_field(alone, **options), places))
+
+
+def assert_slopes(context, atoms, parameters=None):
+    """Forces against central differences of the energy over 2e-5 nm: to 1e-5 of the largest, which springs stiffen."""
+    for name, value in (parameters or {}).items():
+        context.setParameter(name, value)
+    positions = context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    forces, slopes = forces_of(context)[atoms], np.zeros((len(atoms), 3))
+    for row, axis in np.ndindex(*slopes.shape):
+        for step in (1e-5, -1e-5):
+            moved = positions.copy()
+            moved[atoms[row], axis] += step
+            context.setPositions(moved)
+            context.computeVirtualSites()
+            slopes[row, axis] -= energy_of(context) / (2 * step)
+    context.setPositions(positions)
+    context.computeVirtualSites()
+    np.testing.assert_allclose(forces, slopes, atol=1e-5 * np.abs(forces).max())
+
+
+@both_bridges
+@pytest.mark.parametrize("box", [None, TRICLINIC], ids=["isolated", "triclinic"])
+def test_a_system_of_the_model_alone_has_the_energy_of_the_force(tmp_path, box, bridge):
+    topology, positions = waters(box)
+    save_model(small_model(zbl=True), tmp_path / "model.safetensors")
+    potential = MLPotential("allegro", modelPath=str(tmp_path / "model.safetensors"))
+    system = potential.createSystem(topology, precision="double", bridge=bridge)
+    assert [force.getName() for force in system.getForces()] == ["AllegroForce", "CMMotionRemover"]
+    direct = model_energy(topology, positions, range(24), box)
+    assert energy_of(context_at(system, positions)) == pytest.approx(direct, rel=1e-9)
+
+
+@both_bridges
+@pytest.mark.parametrize("box", [None, TRICLINIC], ids=["isolated", "triclinic"])
+def test_the_mixed_energy_is_the_models_inside_and_the_force_fields_elsewhere(box, bridge):
+    topology, positions = waters(box)
+    system = force_field(topology)
+    everything = energy_of(context_at(system, positions))
+    inside = internal_energy(topology, positions, TWO_WATERS)
+    expected = everything - inside + model_energy(topology, positions, TWO_WATERS, box)
+    context = context_at(mixed(topology, system, bridge=bridge), positions)
+    # openmm-ml writes Coulomb's constant with nine digits; the sum over the grid converges to 1e-6
+    assert energy_of(context) == pytest.approx(expected, abs=2e-3)
+    assert abs(inside) > 1
+
+
+@both_bridges
+@pytest.mark.parametrize("box", [None, TRICLINIC], ids=["isolated", "triclinic"])
+def test_interpolation_goes_straight_from_the_force_field_to_the_mixed_system(box, bridge):
+    topology, positions = waters(box)
+    system = force_field(topology)
+    ends = energy_of(context_at(system, positions)), energy_of(context_at(mixed(topology, system), positions))
+    context = context_at(mixed(topology, system, bridge=bridge, interpolate=True), positions)
+    assert energy_of(context) == pytest.approx(ends[1], abs=2e-3)
+    for share in (0.0, 0.3, 1.0):
+        context.setParameter(LAMBDA, share)
+        assert energy_of(context) == pytest.approx(ends[0] + share * (ends[1] - ends[0]), abs=2e-3)
+
+
+@both_bridges
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_interpolated_forces_are_the_slope_of_the_energy(share, bridge):
+    topology, positions = waters()
+    context = context_at(mixed(topology, force_field(topology), bridge=bridge, interpolate=True), positions)
+    near = [0, 1, 2, 12, 14] if bridge == "torchforce" else sorted(set(range(24)) - set(TWO_WATERS))
+    assert_slopes(context, TWO_WATERS + near, {LAMBDA: share})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.usefixtures("nequip_state")
+@pytest.mark.parametrize("interpolate", [False, True])
+def test_openmm_mls_own_plugin_gives_the_same_numbers_with_the_same_weights(tmp_path, interpolate):
+    topology, positions = waters()
+    model = small_model(zbl=True)
+    write_nequip_checkpoint(model, tmp_path / "model.ckpt")
+    theirs = MLPotential(
+        "nequip",
+        modelPath=str(tmp_path / "model.ckpt"),
+        lengthScale=ANGSTROM_TO_NM,
+        energyScale=EV_TO_KJ_PER_MOL,
+    )
+    options = {"interpolate": interpolate}
+    system = force_field(topology)
+    peer = theirs.createMixedSystem(topology, system, TWO_WATERS, device="cpu", **options, **PERIODIC_NEQUIP)
+    ours = mixed(topology, system, model=model, **options)
+    contexts = [context_at(each, positions) for each in (ours, peer)]
+    for share in (0.3, 1.0) if interpolate else (None,):
+        for context in contexts:
+            if share is not None:
+                context.setParameter(LAMBDA, share)
+        energies, forces = map(energy_of, contexts), [forces_of(context) for context in contexts]
+        assert next(energies) == pytest.approx(next(energies), rel=1e-9)
+        np.testing.assert_allclose(*forces, atol=1e-9 * np.abs(forces[0]).max())
+
+
+def test_virtual_sites_of_the_water_pass_their_forces_on():
+    topology, positions = waters()
+    modeller = app.Modeller(topology, positions * unit.nanometer)
+    field = app.ForceField("tip4pew.xml")
+    modeller.addExtraParticles(field)
+    topology = modeller.topology
+    system = force_field(topology, "tip4pew.xml")
+    ml = [atom.index for atom in topology.atoms() if atom.residue.index in (2, 3) and atom.element is not None]
+    if caps_cut_bonds():
+        with pytest.raises(AttributeError, match="atomic_number"):  # openmm-ml 1.8 asks sites for their element
+            mixed(topology, system, ml)
+        return
+    context = context_at(mixed(topology, system, ml, interpolate=True), modeller.positions)
+    real = [atom.index for atom in topology.atoms() if atom.element is not None]
+    assert_slopes(context, real[3:15], {LAMBDA: 0.4})
+    with pytest.raises(ValueError, match=r"atom 11 \(M of HOH\) has no element; leave virtual sites out with `atoms`"):
+        mixed(topology, system, [*ml, 11])
+
+
+@pytest.mark.parametrize("interpolate", [False, True])
+def test_barostats_rescale_the_mixed_system(interpolate):
+    topology, positions = waters()
+    system = mixed(topology, force_field(topology), interpolate=interpolate)
+    assert system.usesPeriodicBoundaryConditions()
+    plain = copy.deepcopy(system)
+    system.addForce(openmm.MonteCarloBarostat(1.0, 300.0, 1))
+    context = context_at(system, positions, openmm.LangevinMiddleIntegrator(300, 1.0, 0.0002))
+    before = context.getState().getPeriodicBoxVolume()._value
+    context.getIntegrator().step(20)
+    state = context.getState(positions=True, energy=True)
+    assert state.getPeriodicBoxVolume()._value != before
+    fresh = context_at(plain, positions)
+    fresh.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+    fresh.setPositions(state.getPositions())
+    assert energy_of(fresh) == pytest.approx(state.getPotentialEnergy()._value, rel=1e-6)
+
+
+@both_bridges
+@pytest.mark.parametrize("interpolate", [False, True])
+def test_a_mixed_system_survives_xml(interpolate, bridge):
+    topology, positions = waters()
+    system = mixed(topology, force_field(topology), interpolate=interpolate, bridge=bridge)
+    again = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
+    one, other = (context_at(each, positions) for each in (system, again))
+    assert energy_of(other) == pytest.approx(energy_of(one), rel=1e-12)
+    np.testing.assert_allclose(forces_of(other), forces_of(one), rtol=1e-9, atol=1e-9)
+
+
+def test_a_scale_parameter_weighs_the_model_also_within_the_interpolation():
+    topology, positions = waters()
+    system = force_field(topology)
+    ml = model_energy(topology, positions, TWO_WATERS, TRICLINIC)
+    for interpolate in (False, True):
+        scaled = mixed(topology, system, interpolate=interpolate, scale_parameter="strength")
+        context = context_at(scaled, positions)
+        whole = energy_of(context)
+        context.setParameter("strength", 0.25)
+        assert energy_of(context) == pytest.approx(whole - 0.75 * ml, rel=1e-9)
+
+
+def test_constraints_within_the_model_are_removed_unless_kept():
+    topology, _ = waters()
+    system = app.ForceField("tip3p.xml").createSystem(topology, rigidWater=True, nonbondedCutoff=0.4)
+    assert system.getNumConstraints() == 24
+    assert mixed(topology, system).getNumConstraints() == 18
+    assert mixed(topology, system, removeConstraints=False).getNumConstraints() == 24
+
+
+def test_the_force_is_in_the_group_asked_for():
+    topology, positions = waters()
+    context = context_at(mixed(topology, force_field(topology), forceGroup=3), positions)
+    state = context.getState(energy=True, groups={3})
+    expected = model_energy(topology, positions, TWO_WATERS, TRICLINIC)
+    assert state.getPotentialEnergy()._value == pytest.approx(expected, rel=1e-9)
+
+
+def test_options_reach_the_force():
+    topology, positions = waters()
+    system = mixed(
+        topology,
+        force_field(topology),
+        types=["O", "H", "H", "H", "H", "O"],
+        device=torch.device("cpu"),
+        skin=0.05 * unit.nanometer,
+        max_memory="1 MiB",
+    )
+    (force,) = (each for each in system.getForces() if each.getName() == "AllegroForce")
+    by_hand = AllegroForce(
+        small_model(zbl=True), topology, atoms=TWO_WATERS, types=["O", "H", "H", "H", "H", "O"], precision="double"
+    )
+    assert force.getPotential().skin == 0.5
+    assert force.getPotential().max_bytes == 2**20
+    alone = openmm.System()
+    for _ in positions:
+        alone.addParticle(1.0)
+    alone.setDefaultPeriodicBoxVectors(*TRICLINIC)
+    groups = copy.deepcopy(alone), copy.deepcopy(alone)
+    for each, which in zip(groups, (force, by_hand), strict=True):
+        each.addForce(copy.deepcopy(which))
+    first, second = (energy_of(context_at(each, positions)) for each in groups)
+    assert first == pytest.approx(second, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precison": "double"}, "unknown option `precison` for the potential 'allegro'; known options: types, .*skin"),
+        ({"system": None}, "unknown option `system`"),
+        ({"precision": "half"}, "`precision` is 'half'; it can be 'single' or 'double'"),
+        ({"atoms": [6, 7, 7]}, "`atoms` names atom 7 twice"),
+        ({"atoms": []}, "`atoms` is empty"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused_with_a_sentence(options, message):
+    topology, _ = waters()
+    with pytest.raises(ValueError, match=message):
+        mixed(topology, force_field(topology), **options)
+
+
+def test_a_potential_wants_a_model_and_no_other_option():
+    with pytest.raises(ValueError, match=r"MLPotential\('allegro'\) needs `modelPath`, the path of a `.safetensors`"):
+        MLPotential("allegro")
+    with pytest.raises(ValueError, match=r"has no option `lengthScale`, only `modelPath`; .* units are known"):
+        MLPotential("allegro", modelPath="model.safetensors", lengthScale=0.1, energyScale=96.5)
+
+
+def test_the_model_cannot_have_every_particle_where_there_are_virtual_sites():
+    topology, positions = waters(None)
+    modeller = app.Modeller(topology, positions * unit.nanometer)
+    modeller.addExtraParticles(app.ForceField("tip4pew.xml"))
+    with pytest.raises(ValueError, match=r"atom 3 \(M of HOH\) has no element, and `createSystem` gives the model"):
+        MLPotential("allegro", modelPath=small_model()).createSystem(modeller.topology)
+
+
+def test_a_box_that_the_topology_does_not_have_is_refused():
+    topology, _ = waters()
+    system = force_field(topology)
+    topology.setPeriodicBoxVectors(None)
+    with pytest.raises(ValueError, match="NonbondedForce that is periodic, but this force has `periodic` = False"):
+        mixed(topology, system)
+
+
+@pytest.mark.skipif(torchforce_problem() == NOT_INSTALLED, reason="openmmtorch is not installed")
+def test_torch_after_openmm_is_told_how_to_come_first():
+    code = (
+        "from openmmml import MLPotential\nfrom openmm_allegro.bridges import torchforce_problem\n"
+        "print(torchforce_problem())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "torch was imported after openmm" in done.stdout
+    assert "put `import torch` first in the script, before openmm, openmmml and mdtraj" in done.stdout
+
+
+def test_importing_openmm_ml_does_not_load_torch():
+    code = "import sys, openmmml\nassert 'allegro' in openmmml.MLPotential._implFactories\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr
