@@ -1,7 +1,7 @@
 """What openmm-ml finds under the name `allegro` when it is imported; it loads nothing heavy.
 
-    potential = MLPotential("allegro", modelPath="model.safetensors")
-    system = potential.createMixedSystem(topology, mm_system, ml_atoms, precision="double")
+potential = MLPotential("allegro", modelPath="model.safetensors")
+system = potential.createMixedSystem(topology, mm_system, ml_atoms, precision="double")
 """
 
 from pathlib import Path
@@ -34,8 +34,8 @@ class AllegroPotentialFactory:
         """
         if options:
             raise ValueError(
-                f"MLPotential({name!r}) has no option `{next(iter(options))}`, only `modelPath`; options of AllegroForce "
-                "are for `createSystem` and `createMixedSystem`, and units are known from the model file"
+                f"MLPotential({name!r}) has no option `{next(iter(options))}`, only `modelPath`; options of the force are "
+                "for `createSystem` and `createMixedSystem`, and units are known from the model file"
             )
         if modelPath is None:
             raise ValueError(

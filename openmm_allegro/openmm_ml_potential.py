@@ -64,7 +64,12 @@ class AllegroPotential(mlpotential.MLPotentialImpl):
             _warn_of_cut_bonds(topology, set(chosen))
         checked = system if system.getNumParticles() > 0 else None
         force = AllegroForce(
-            self.model, topology, atoms=chosen, system=checked, force_group=forceGroup, **options  # type: ignore[arg-type]
+            self.model,
+            topology,
+            atoms=chosen,
+            system=checked,
+            force_group=forceGroup,
+            **options,  # type: ignore[arg-type]
         )
         system.addForce(force)
 

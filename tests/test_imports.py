@@ -19,7 +19,16 @@ LAYERS = [
     {"export", "workers", "spread"},
     {"bridges"},
     {"force"},
-    {"export_file", "openmm_ml_potential", "restart", "simulate_config", "simulate_system", "bench_config", "bench_machine", "bench_water"},
+    {
+        "export_file",
+        "openmm_ml_potential",
+        "restart",
+        "simulate_config",
+        "simulate_system",
+        "bench_config",
+        "bench_machine",
+        "bench_water",
+    },
     {
         "openmm_ml",
         "simulate_stages",
