@@ -34,8 +34,8 @@ class AllegroPotentialFactory:
         """
         if options:
             raise ValueError(
-                f"MLPotential({name!r}) has no option `{next(iter(options))}`, only `modelPath`; options of the force are "
-                "for `createSystem` and `createMixedSystem`, and units are known from the model file"
+                f"MLPotential({name!r}) has no option `{next(iter(options))}`, only `modelPath`; options of the force "
+                "are for `createSystem` and `createMixedSystem`, and units are known from the model file"
             )
         if modelPath is None:
             raise ValueError(

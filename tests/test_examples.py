@@ -193,3 +193,27 @@ def test_the_carbonate_example_leaves_its_report_and_figures(ab_initio_data, tmp
     # half a minute of training, 0.2 ps: near where it began, at 1.083 g/cm³
     assert 0.9 < figures["density"]["density_g_per_cm3"] < 1.25
     assert figures["structure"]["rdf_C-O"]["difference_per_cent"] < 40
+
+
+@pytest.mark.slow
+def test_the_mixed_example_leaves_its_report_and_figures(tmp_path):
+    pytest.importorskip("openmmml", reason="openmm-ml is not installed")
+    done = subprocess.run(
+        [sys.executable, QUICKSTART.parent / "mixed" / "mixed.py", "--quick", "--output", tmp_path / "out"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    # what openmm-ml leaves of the peptide's dispersion beyond a cutoff of 0.6 nm, which it adds up without one
+    for end in ("off_force_field_kj_per_mol", "off_model_kj_per_mol"):
+        assert abs(figures[end]) < 0.3
+    for share in ("0", "0.3", "1"):
+        assert abs(figures[f"force_off_difference_at_{share}"]) < 1e-3  # 1e-4 where a pair crosses a cutoff
+    # the slope of a free energy falls along a linear path; a model of the force field lets no bond go
+    assert figures["du_dlambda_kj_per_mol"][-1] < figures["du_dlambda_kj_per_mol"][0] == 0
+    assert not figures["bonds_failed"]
+    assert 200 < figures["temperature_k"] < 420
