@@ -208,7 +208,7 @@ def test_the_mixed_example_leaves_its_report_and_figures(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
-    # what openmm-ml leaves of the peptide's dispersion beyond a cutoff of 0.6 nm, which it adds up without one
+    # openmm-ml adds up the pairs within the peptide without a cutoff, which is at 0.6 nm here
     for end in ("off_force_field_kj_per_mol", "off_model_kj_per_mol"):
         assert abs(figures[end]) < 0.3
     for share in ("0", "0.3", "1"):

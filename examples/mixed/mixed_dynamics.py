@@ -46,8 +46,6 @@ class Run:
 
     stability: Stability
     torsions: Ramachandran
-    times_ps: NDArray[np.float64]
-    temperatures_k: NDArray[np.float64]
     temperature_k: float
     """Mean of the second half."""
     milliseconds_per_step: float
@@ -96,9 +94,8 @@ def run_with_the_model(systems: MixedSystems, start: openmm.State, ps: float, ti
     xtc = app.XTCReporter(
         str(folder / "peptide.xtc"), STEPS_BETWEEN_FRAMES, enforcePeriodicBox=False, atomSubset=systems.ml_atoms
     )
-    log = app.StateDataReporter(
-        str(folder / "log.csv"), STEPS_BETWEEN_FRAMES, time=True, potentialEnergy=True, temperature=True
-    )
+    log_options = {"time": True, "potentialEnergy": True, "temperature": True}
+    log = app.StateDataReporter(str(folder / "log.csv"), STEPS_BETWEEN_FRAMES, **log_options)
     simulation.reporters += [xtc, log]
     n_steps = round(1000 * ps / timestep_fs)
     began = time.perf_counter()
@@ -107,13 +104,11 @@ def run_with_the_model(systems: MixedSystems, start: openmm.State, ps: float, ti
     seconds = time.perf_counter() - began
     simulation.reporters.clear()
     del xtc, log
-    times, _, temperatures = np.loadtxt(folder / "log.csv", delimiter=",", skiprows=1, ndmin=2).T
+    temperatures = np.loadtxt(folder / "log.csv", delimiter=",", skiprows=1, ndmin=2)[:, -1]
     frames = open_trajectory(folder / "peptide.xtc", folder / "start.pdb")
     return Run(
         bond_stability(frames),
         ramachandran(frames),
-        times,
-        temperatures,
         float(temperatures[len(temperatures) // 2 :].mean()),
         1000 * seconds / n_steps,
     )
@@ -127,17 +122,11 @@ def _write_peptide(systems: MixedSystems, state: openmm.State, path: Path) -> No
 
 
 def draw_report(path: Path, ramp: Ramp, run: Run) -> Path:
-    """The way of λ, temperature, bonds and torsions."""
+    """The way of λ, bonds and torsions."""
 
     def slopes(axes: "Axes") -> None:
         axes.plot(ramp.lambdas, ramp.mean_slopes, "o-")
         axes.set_xlabel("λ")
         axes.set_ylabel("⟨dU/dλ⟩ less that at 0 / kJ/mol")
 
-    def temperature(axes: "Axes") -> None:
-        axes.plot(run.times_ps, run.temperatures_k, linewidth=0.6)
-        axes.axhline(KELVIN, color="black", linestyle="--", linewidth=0.8)
-        axes.set_xlabel("time / ps")
-        axes.set_ylabel("temperature / K")
-
-    return save_picture(path, [slopes, temperature, run.stability.draw, run.torsions.draw])
+    return save_picture(path, [slopes, run.stability.draw, run.torsions.draw])
