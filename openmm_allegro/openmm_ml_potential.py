@@ -26,7 +26,8 @@ class AllegroPotential(mlpotential.MLPotentialImpl):
     `bridge`, `skin`, `max_memory`, `tabulate`, `kernels`, `types`, `atomic_numbers`, `periodic`, `scale_parameter`.
 
     Embedding is mechanical: the model sees the ML atoms only, and the force field has all interactions between them and
-    the others, with its fixed charges. The model is not polarised by what surrounds it.
+    the others, with its fixed charges. The model is not polarised by what surrounds it. Within the ML atoms openmm-ml
+    interpolates from a force field without a cutoff, and leaves its CustomCVForce in force group 0.
     """
 
     def __init__(self, model: Allegro | Ensemble | str | Path) -> None:

@@ -16,10 +16,10 @@ A model is trained on SPICE dipeptides by `openmm-allegro train examples/recipes
 
 What it showed once, with 27,000 weights (cutoff 4.5 Å, l_max 2, 2 layers, 32 scalars, 16 tensor features, ZBL) after
 1,687 steps of batches of 5 on the SPICE dipeptides, force MAE 78 meV/Å on their validation frames, `--padding-nm 0.6`:
-λ = 0 is the force field, and λ = 1 force field and model, to 0.05 kJ/mol (openmm-ml adds up the pairs within the peptide
-without a cutoff); forces follow differences of the energy to 1e-4 at λ = 0, 0.3 and 1; ⟨dU/dλ⟩ falls by 163 kJ/mol,
-most of it in the last step; in 20 ps at 299 K no bond leaves its first length by more than 0.18 Å, and the peptide stays
-extended (φ near 180°, ψ near 165°). That is stability; 20 ps say nothing of populations.
+λ = 0 is the force field, and λ = 1 force field and model, to 0.05 kJ/mol, which are the pairs within the peptide beyond
+the cutoff (openmm-ml has none between them); forces follow differences of the energy to 1e-4 at λ = 0, 0.3 and 1;
+⟨dU/dλ⟩ falls by 163 kJ/mol, most of it in the last step; in 20 ps at 299 K no bond leaves its first length by more than
+0.18 Å, and the peptide stays extended (φ near 180°, ψ near 165°). That is stability; 20 ps say nothing of populations.
 """
 
 import argparse
