@@ -5,6 +5,7 @@
 
 import functools
 import logging
+import sys
 import warnings
 from importlib.metadata import version
 
@@ -77,12 +78,23 @@ def torchforce_problem() -> str | None:
         context.setPositions([openmm.Vec3(0.5, 0, 0)])
         energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
     except Exception as error:  # what a binary for another torch raises is not known beforehand
+        if torch_came_late():
+            return (
+                "torch was imported after openmm, so OpenMM does not find TorchForce's kernels; put `import torch` "
+                "first in the script, before openmm, openmmml and mdtraj"
+            )
         first_line = str(error).strip().splitlines()[0]
         return (
             f"openmmtorch is installed but does not work with torch {torch.__version__} ({first_line}); "
             "it needs torch 2.9, imported before openmm"
         )
     return None if energy == 0.25 else f"openmmtorch gives the energy {energy} where 0.25 is right"
+
+
+def torch_came_late() -> bool:
+    """Whether openmm was imported before torch, by the order in which Python keeps modules."""
+    order = list(sys.modules)
+    return order.index("openmm") < order.index("torch")
 
 
 def torchforce_can_be_copied() -> bool:

@@ -218,3 +218,27 @@ def test_the_ase_example_finds_what_emt_finds(tmp_path):
     within = {"lattice constant, Å": 0.05, "energy of an atom, eV": 0.05, "barrier of the hop, eV": 0.2}
     for name, tolerance in within.items():
         assert figures[name]["Allegro"] == pytest.approx(emt[name], abs=tolerance)
+
+
+@pytest.mark.slow
+def test_the_mixed_example_leaves_its_report_and_figures(tmp_path):
+    pytest.importorskip("openmmml", reason="openmm-ml is not installed")
+    done = subprocess.run(
+        [sys.executable, QUICKSTART.parent / "mixed" / "mixed.py", "--quick", "--output", tmp_path / "out"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    # openmm-ml adds up the pairs within the peptide without a cutoff, which is at 0.6 nm here
+    for end in ("off_force_field_kj_per_mol", "off_model_kj_per_mol"):
+        assert abs(figures[end]) < 0.3
+    for share in ("0", "0.3", "1"):
+        assert abs(figures[f"force_off_difference_at_{share}"]) < 1e-3  # 1e-4 where a pair crosses a cutoff
+    # the slope of a free energy falls along a linear path; a model of the force field lets no bond go
+    assert figures["du_dlambda_kj_per_mol"][-1] < figures["du_dlambda_kj_per_mol"][0] == 0
+    assert not figures["bonds_failed"]
+    assert 200 < figures["temperature_k"] < 420

@@ -28,6 +28,7 @@ LAYERS = [
         "export_graph",
         "calculator",
         "minimize",
+        "openmm_ml_potential",
         "restart",
         "simulate_config",
         "simulate_system",
@@ -38,6 +39,7 @@ LAYERS = [
     {
         "export_compiled",
         "export_lammps",
+        "openmm_ml",
         "simulate_stages",
         "uncertainty_reporter",
         "selection",

@@ -53,10 +53,10 @@ class SmallGPU(torch.nn.Module):
         self.block = block
         self.most_atoms = most_atoms
 
-    def forward(self, pairs, rows, types, total):
+    def forward(self, pairs, rows, types, total) -> None:
         if len(rows) > self.most_atoms:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.block(pairs, rows, types, total)
+        self.block(pairs, rows, types, total)
 
 
 def test_a_block_that_does_not_fit_is_halved_with_a_warning():
@@ -67,15 +67,13 @@ def test_a_block_that_does_not_fit_is_halved_with_a_warning():
     total = zeros(positions, torch.float64)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        energies = add_block(SmallGPU(potential.block, 20), pairs, torch.arange(60), types, total)
+        add_block(SmallGPU(potential.block, 20), pairs, torch.arange(60), types, total)
     assert [str(each.message)[:58] for each in caught] == [
         f"the GPU's memory does not hold a block of {n} atoms, so it is"[:58] for n in (60, 30, 30)
     ]
     assert total.energies.sum().item() == pytest.approx(expected[0].item(), rel=1e-12)
     for ours, theirs in zip(total[1:], expected[1:], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    whole = add_block(potential.block, pairs, torch.arange(60), types, potential.zeros(positions))
-    torch.testing.assert_close(energies, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_memory_for_not_even_one_atom_is_refused():
