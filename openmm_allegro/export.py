@@ -89,7 +89,9 @@ def export_torchscript(module: ForceModule, path: str | Path) -> None:
     `metadata.json` holds the model's configuration, the types and the units.
     """
     if isinstance(module.potential, ScriptedPotential):
-        raise ValueError("the model runs as it is, from a TorchScript file of nequip; export can write models of ours only")
+        raise ValueError(
+            "the model runs as it is, from a TorchScript file of nequip; export can write models of ours only"
+        )
     config = module.potential.model.config
     metadata = {
         "format": "openmm-allegro TorchScript force",

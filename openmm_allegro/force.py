@@ -240,7 +240,9 @@ def _check_scripted(
         )
     for name, value in (("max_memory", max_memory), ("tabulate", tabulate or None), ("kernels", kernels or None)):
         if value is not None:
-            raise ValueError(f"`{name}` is {value}, but the model runs as it is, which knows no such thing; leave it out")
+            raise ValueError(
+                f"`{name}` is {value}, but the model runs as it is, which knows no such thing; leave it out"
+            )
 
 
 def _check_periodic(periodic: bool | None, topology: app.Topology | None) -> bool:

@@ -1,8 +1,8 @@
 """Model files of nequip with nequip-allegro 0.5-0.8, read as models of ours; no code in them is run.
 
-    checkpoint   `.ckpt` of nequip's training: options and weights, read by torch's reader of plain data
-    package      `.nequip.zip` of `nequip-package`: the network is read off its pickle (`nequip_package`)
-    TorchScript  `.nequip.pth` of `nequip-compile`: the network keeps its options and the names of its weights
+checkpoint   `.ckpt` of nequip's training: options and weights, read by torch's reader of plain data
+package      `.nequip.zip` of `nequip-package`: the network is read off its pickle (`nequip_package`)
+TorchScript  `.nequip.pth` of `nequip-compile`: the network keeps its options and the names of its weights
 """
 
 import hashlib
@@ -62,12 +62,13 @@ def converted(found: NequipModel, model_units: tuple[str, str] | None, source: s
     repulsion, which states them.
     """
     energy, length = checked_units(model_units, found.config.zbl, source)
-    config = _in_units(found.config, units.ENERGY_UNITS[energy], LENGTH_UNITS[length])
-    model = Allegro(config, found.dtype)
-    copy_named_weights(found.tensors, model)
+    theirs = Allegro(found.config, found.dtype)
+    copy_named_weights(found.tensors, theirs)
+    model = Allegro(_in_units(found.config, units.ENERGY_UNITS[energy], LENGTH_UNITS[length]), found.dtype)
+    model.load_state_dict(theirs.state_dict())
     with torch.no_grad():
-        model.scales *= units.ENERGY_UNITS[energy]
-        model.shifts *= units.ENERGY_UNITS[energy]
+        model.scales.mul_(units.ENERGY_UNITS[energy])
+        model.shifts.mul_(units.ENERGY_UNITS[energy])
     broken = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
     if broken:
         raise ValueError(f"{source} has weights in `{broken[0]}` that are not finite numbers; train it again")
@@ -165,8 +166,9 @@ def _unmodified(options: Mapping[str, object], source: str) -> Mapping[str, obje
     """Options of the network itself, where modifiers stand around it that do not change what it computes."""
     if str(options.get("_target_")).endswith(("ModelFromPackage", "ModelFromCheckpoint")):
         raise ValueError(
-            f"{source} was trained on from another file, `{options.get('package_path') or options.get('checkpoint_path')}`"
-            ", which holds its options; package it by `nequip-package build` and give the package"
+            f"{source} was trained on from another file, "
+            f"`{options.get('package_path') or options.get('checkpoint_path')}`, which holds its options; package it by "
+            "`nequip-package build` and give the package"
         )
     if not str(options.get("_target_")).endswith(".modify"):
         return options
@@ -211,16 +213,17 @@ def _is_trained(name: str, config: AllegroConfig) -> bool:
 
 
 def _package(path: str | Path) -> NequipModel:
-    network, metadata = read_package(path)
-    versions = metadata.get("versions")
-    return _of_network(path, network, "package", dict(versions) if isinstance(versions, dict) else {})
+    network, versions = read_package(path)
+    return _of_network(path, network, "package", dict(versions))
 
 
 def _torchscript(path: str | Path) -> NequipModel:
     content = Path(path).read_bytes()
     metadata = script_metadata(content)
     versions: dict[str, JsonValue] = {
-        name.removesuffix("_version"): metadata[name] for name in ("nequip_version", "torch_version") if name in metadata
+        name.removesuffix("_version"): metadata[name]
+        for name in ("nequip_version", "torch_version")
+        if name in metadata
     }
     return _of_network(path, torch.jit.load(str(path), map_location="cpu"), "torchscript", versions)
 

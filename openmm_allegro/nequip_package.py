@@ -8,16 +8,18 @@ tensors are rebuilt, and nothing else is called.
 import collections
 import io
 import pickle
+import textwrap
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 MODEL = "model/eager_model.pkl"
 METADATA = "model/package_metadata.txt"
+VERSIONS = "model/versions.txt"
 STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -37,9 +39,11 @@ class Saved:
 
     kind = "object"
     """Its class."""
+    arguments: tuple[Any, ...]
+    """What pickle would have made it with."""
 
     def __new__(cls, *arguments: object, **named: object) -> "Saved":
-        """Arguments that the pickle would have made the object with; they are kept and not used."""
+        """Keep the arguments and do nothing with them."""
         made = super().__new__(cls)
         made.__dict__["arguments"] = arguments
         return made
@@ -52,7 +56,7 @@ class Saved:
         if isinstance(state, dict):
             self.__dict__.update({str(name): value for name, value in state.items()})
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         """Parameters, buffers and parts by name, as in torch."""
         for table in ("_parameters", "_buffers", "_modules"):
             held = self.__dict__.get(table, {})
@@ -96,24 +100,36 @@ class Saved:
                 yield from part._named(table, f"{prefix}{name}.")
 
 
-def read_package(path: str | Path) -> tuple[Saved, dict[str, object]]:
-    """The models in a package, and what it says of itself: versions, names of types."""
+def read_package(path: str | Path) -> tuple[Saved, dict[str, str]]:
+    """The models in a package, and the versions of the packages that made it."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         root = names[0].split("/")[0]
-        for needed in (MODEL, METADATA):
-            if f"{root}/{needed}" not in names:
-                raise ValueError(
-                    f"{path} is a torch.package without `{needed}`; make it again with nequip-package of nequip 0.7 or "
-                    "later"
-                )
-        metadata = yaml.safe_load(archive.read(f"{root}/{METADATA}"))
+        if f"{root}/{MODEL}" not in names:
+            raise ValueError(f"{path} is a torch.package without `{MODEL}`, which nequip-package writes; make it again")
+        if f"{root}/{METADATA}" in names:
+            versions = _versions(archive.read(f"{root}/{METADATA}").decode())
+        else:  # of nequip 0.7
+            versions = _versions(f"versions:\n{textwrap.indent(archive.read(f'{root}/{VERSIONS}').decode(), '  ')}")
         reader = _Reader(archive, root, f"{root}/{MODEL}")
         try:
             found = reader.load()
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path} cannot be read as a package of nequip ({error}); make it again") from error
-    return found, metadata
+    return found, versions
+
+
+def _versions(text: str) -> dict[str, str]:
+    """The table `versions` of a YAML text: its lines that are indented."""
+    found: dict[str, str] = {}
+    inside = False
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if not line.startswith(" "):
+            inside = name == "versions"
+        elif inside:
+            found[name.strip()] = value.strip().strip("'")
+    return found
 
 
 class _Reader(pickle.Unpickler):

@@ -36,7 +36,11 @@ NONLINEARITIES = {"SiLU": "silu", "Mish": "mish", "GELU": "gelu"}
 
 def children(network: Network) -> dict[str, Network]:
     """Its parts by name."""
-    return dict(network.named_children())
+    found: dict[str, Network] = {}
+    for name, part in network.named_children():
+        assert isinstance(part, torch.jit.ScriptModule | Saved)
+        found[name] = part
+    return found
 
 
 def kind(network: Network) -> str:
@@ -130,7 +134,9 @@ def _mlp(mlp: Network, name: str, source: str) -> dict[str, object]:
     if bool(mlp.bias):
         raise ValueError(f"{source} has biases in `{name}_mlp`, which this package does not have")
     if not used <= set(NONLINEARITIES):
-        raise ValueError(f"{source} has {', '.join(sorted(used))} in `{name}_mlp`; known are {', '.join(NONLINEARITIES)}")
+        raise ValueError(
+            f"{source} has {', '.join(sorted(used))} in `{name}_mlp`; known are {', '.join(NONLINEARITIES)}"
+        )
     first = layers.get("0")
     if first is not None and kind(first) == "ScalarLinearLayer":
         gain = math.sqrt(dims[0]) * float(first.alpha)

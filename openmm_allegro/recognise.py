@@ -106,7 +106,9 @@ def _of_torchscript(path: str | Path, names: set[str]) -> Kind:
             f"{path} is a force for one system, written by `openmm-allegro export` for `openmmtorch.TorchForce(path)`; "
             "give the model that it was made from"
         )
-    makers = sorted({name.split("/")[2] for name in names if name.startswith("code/__torch__/") and name.count("/") > 2})
+    makers = sorted(
+        {name.split("/")[2] for name in names if name.startswith("code/__torch__/") and name.count("/") > 2}
+    )
     maker = next((name for name in makers if name not in ("torch", "e3nn", "typing")), "another program")
     raise ValueError(f"{path} is a TorchScript model of {maker} and not of nequip; {KNOWN}")
 

@@ -2,9 +2,9 @@
 
     python nequip_models.py FOLDER NAME...
 
-runs with any nequip-allegro from 0.5 on, whose packages are all that this file needs. For each NAME of `MODELS` a folder
-gets `last.ckpt`, `model.nequip.zip`, `model.nequip.pth`, `frame.extxyz` and what nequip's own ASE calculator says of that
-frame, `nequip.json`.
+runs with any nequip-allegro from 0.5 on, whose packages are all that this file needs. For each NAME of `MODELS` a
+folder gets `last.ckpt`, `model.nequip.zip`, `model.nequip.pth`, `frame.extxyz` and what nequip's own ASE calculator
+says of that frame, `nequip.json`.
 """
 
 import inspect
@@ -19,6 +19,7 @@ import ase.io
 import numpy as np
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
+from omegaconf import OmegaConf
 
 ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal", "chemical_species": ["H", "O"]}
 SPLINE = {"_target_": "allegro.nn.TwoBodySplineScalarEmbed", "num_splines": 8, "spline_span": 6}
@@ -36,15 +37,9 @@ MODELS: dict[str, dict[str, object]] = {
     "0.8.0-one-layer": {"num_layers": 1, "l_max": 3, "model_dtype": "float64"},
     "0.8.0-linear": {"allegro_mlp_nonlinearity": None, "allegro_mlp_hidden_layers_depth": 2, "l_max": 2},
     "0.8.3-neighbours": {"avg_num_neighbors": {"H": 9.0, "O": 14.0}, "pair_potential": ZBL, "model_dtype": "float64"},
-    "0.8.3-water": {
-        "l_max": 2,
-        "num_scalar_features": 64,
-        "num_tensor_features": 32,
-        "scalar_embed_mlp_hidden_layers_width": 64,
-        "allegro_mlp_hidden_layers_width": 64,
-        "readout_mlp_hidden_layers_width": 32,
-    },
+    "0.8.3-water": {"l_max": 2, "num_tensor_features": 32},
 }
+RELEASE = tuple(int(part) for part in version("nequip").split(".")[:2])
 COMMON: dict[str, object] = {
     "_target_": "allegro.model.AllegroModel",
     "seed": 1,
@@ -53,14 +48,14 @@ COMMON: dict[str, object] = {
     "r_max": 4.0,
     "l_max": 1,
     "num_layers": 2,
-    "num_scalar_features": 16,
-    "num_tensor_features": 4,
-    "scalar_embed_mlp_hidden_layers_width": 16,
-    "allegro_mlp_hidden_layers_width": 16,
-    "readout_mlp_hidden_layers_width": 8,
+    "num_scalar_features": 64,
+    "num_tensor_features": 16,
+    "scalar_embed_mlp_hidden_layers_width": 64,
+    "allegro_mlp_hidden_layers_width": 64,
+    "readout_mlp_hidden_layers_width": 32,
     "avg_num_neighbors": 12.0,
-    "per_type_energy_scales": {"H": 0.7, "O": 1.3},
-    "per_type_energy_shifts": {"H": -1.0, "O": -5.0},
+    "per_type_energy_scales": [0.7, 1.3] if RELEASE < (0, 8) else {"H": 0.7, "O": 1.3},
+    "per_type_energy_shifts": [-1.0, -5.0] if RELEASE < (0, 8) else {"H": -1.0, "O": -5.0},
     "radial_chemical_embed": BESSEL,
 }
 
@@ -79,17 +74,19 @@ def make(folder: Path, model: dict[str, object], moving_average: bool) -> None:
     ase.io.write(folder / "frames.extxyz", frames)
     ase.io.write(folder / "frame.extxyz", frames[0])
     (folder / "train.yaml").write_text(yaml.safe_dump(training(folder.resolve(), model, moving_average)))
+    OmegaConf.clear_resolvers()  # which nequip registers at each training
     run("train", ["-cp", str(folder.resolve()), "-cn", "train", f"hydra.run.dir={folder.resolve()}"])
     checkpoint, package, script = (str(folder / name) for name in ("last.ckpt", "model.nequip.zip", "model.nequip.pth"))
-    release = tuple(int(part) for part in version("nequip").split(".")[:2])
-    if release >= (0, 9):
+    if RELEASE >= (0, 9):
         run("package", ["build", checkpoint, package])
         run("compile", [checkpoint, script, "--mode", "torchscript", "--device", "cpu"])
     else:
         named = ["--ckpt-path", checkpoint, "--output-path", package]
-        run("package", named if release < (0, 8) else ["build", *named])
-        run("compile", ["--input-path", checkpoint, "--output-path", script, "--mode", "torchscript", "--device", "cpu"])
-    atoms = frames[0].copy()
+        run("package", named if RELEASE < (0, 8) else ["build", *named])
+        run(
+            "compile", ["--input-path", checkpoint, "--output-path", script, "--mode", "torchscript", "--device", "cpu"]
+        )
+    atoms = ase.io.read(folder / "frame.extxyz")  # as it was rounded
     atoms.calc = calculator(script)
     said = {"energy": float(atoms.get_potential_energy()), "forces": atoms.get_forces().tolist()}
     said["nequip"], said["allegro"] = version("nequip"), version("nequip-allegro")
