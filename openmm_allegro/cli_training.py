@@ -126,9 +126,9 @@ def info(
 ) -> None:
     """What a model file says of itself, or what a data file holds and what looks wrong in it.
 
-    Of a model, of this package or of nequip: elements, cutoff, size, units, how it was trained. Of data: counts, ranges,
-    neighbours, shortest distances; then what is suspicious: units, doubles, energies that do not belong to the forces,
-    net forces.
+    Of a model, of this package or of nequip: elements, cutoff, size, units, how it was trained. Of data: counts,
+    ranges, neighbours, shortest distances; then what is suspicious: units, doubles, energies that do not belong to the
+    forces, net forces.
 
     \b
     Examples:

@@ -167,8 +167,8 @@ def _unmodified(options: Mapping[str, object], source: str) -> Mapping[str, obje
     if str(options.get("_target_")).endswith(("ModelFromPackage", "ModelFromCheckpoint")):
         raise ValueError(
             f"{source} was trained on from another file, "
-            f"`{options.get('package_path') or options.get('checkpoint_path')}`, which holds its options; package it by "
-            "`nequip-package build` and give the package"
+            f"`{options.get('package_path') or options.get('checkpoint_path')}`, which holds its options; package it "
+            "by `nequip-package build` and give the package"
         )
     if not str(options.get("_target_")).endswith(".modify"):
         return options

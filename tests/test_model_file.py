@@ -18,6 +18,7 @@ from openmm import app, unit  # noqa: E402
 from openmm_allegro import AllegroForce, units  # noqa: E402
 from openmm_allegro.checkpoint import load_model, read_metadata, save_model  # noqa: E402
 from openmm_allegro.cli import main  # noqa: E402
+from openmm_allegro.export import ForceModule, script_module  # noqa: E402
 from openmm_allegro.model_file import convert_file, describe_model, load_for_force  # noqa: E402
 from openmm_allegro.nequip_file import converted, read_nequip  # noqa: E402
 from openmm_allegro.nequip_options import config_of_options  # noqa: E402
@@ -166,6 +167,17 @@ def test_a_copied_system_of_a_model_run_as_it_is_has_forces_that_are_minus_the_s
     slope = (energies[0] - energies[1]) / (2 * step)
     assert abs(found).max() > 1
     assert found[3, 1] == pytest.approx(-slope, rel=1e-6, abs=1e-4)  # (1e-5 nm)² times a third derivative
+
+
+def test_a_model_run_as_it_is_can_be_scripted_for_torchforce(folder):
+    positions, cell, types = random_atoms(16, 5.5)
+    potential = ScriptedPotential(scripted_model(folder / "gnn.nequip.pth", 1.0, 1.0))
+    script = script_module(ForceModule(potential, types, None, periodic=True, scaled=False))
+    energy, forces = script(positions * units.ANGSTROM_TO_NM, cell * units.ANGSTROM_TO_NM)
+    expected = torch.load(folder / "gnn.numbers")
+    torch.testing.assert_close(energy, expected[0] * units.EV_TO_KJ_PER_MOL, rtol=1e-12, atol=0)
+    scale = units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM
+    torch.testing.assert_close(forces, expected[1] * scale, rtol=0, atol=1e-8)  # float64, of forces up to 1e3
 
 
 def test_a_model_run_as_it_is_refuses_what_it_cannot_do(folder):
