@@ -138,8 +138,9 @@ def _header_length(start: bytes, source: str) -> int:
         return length
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise ValueError(
-            f"{source} is a pickle or a zip archive (a PyTorch file?), where a `.safetensors` model is expected; if it "
-            f"is a model of nequip, make one of it by `openmm-allegro convert {source}`"
+            f"{source} is a pickle or a zip archive (a PyTorch file?), which may run code when opened, where a "
+            "`.safetensors` model is expected; if it is a model of nequip, make one of it by `openmm-allegro convert "
+            f"{source}`"
         )
     raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
 
