@@ -20,6 +20,7 @@ from openmm_allegro.ensemble_file import from_bytes, to_bytes
 from openmm_allegro.export import ForceModule, script_module
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.potential import Potential
+from openmm_allegro.scripted import ScriptedModel, ScriptedPotential
 from openmm_allegro.workers import Workers
 
 log = logging.getLogger("openmm_allegro")
@@ -137,7 +138,10 @@ class PythonComputation:
         self.module = module.to(self.device)
         self.parameter = parameter
         self.devices = devices
-        if self.device.type == "cpu":
+        if isinstance(module.potential, ScriptedPotential):
+            if len(devices) > 1:
+                raise ValueError(f"`device` is {devices}, but a model that runs as it is can use one only; name one")
+        elif self.device.type == "cpu":
             module.potential.workers = Workers(module.potential.block, devices * torch.get_num_threads())
         elif len(devices) > 1:
             module.potential.workers = Workers(module.potential.block, devices)
@@ -158,31 +162,47 @@ class PythonComputation:
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled as the bytes of the model file and plain options, so that no class of torch is in it."""
         module, potential = self.module, self.module.potential
-        options = {
+        options: dict[str, object] = {
             "types": module.types.tolist(),
             "atoms": module.atoms.tolist() if module.subset else None,
             "periodic": module.periodic,
             "skin": potential.skin,
+            "parameter": self.parameter,
+            "devices": [str(device) for device in self.devices],
+        }
+        if isinstance(potential, ScriptedPotential):
+            model = potential.model
+            about = (model.config, model.dtype, model.input_dtype, model.energy_ev, model.length_angstrom)
+            return _rebuild_scripted, (model.content, about, options)
+        options |= {
             "block_edges": potential.block_edges,
             "max_bytes": potential.max_bytes,
             "tabulate": potential.tabulate,
             "kernels": potential.kernels,
-            "parameter": self.parameter,
-            "devices": [str(device) for device in self.devices],
         }
         return _rebuild_computation, (to_bytes(potential.model), options)
 
 
 def _rebuild_computation(model_bytes: bytes, options: dict) -> PythonComputation:
+    model = from_bytes(model_bytes)
+    kernels = options["kernels"] and triton_problem() is None
+    potential = Potential(model, options["skin"], options["block_edges"], options["tabulate"], kernels)
+    potential.max_bytes = options["max_bytes"]
+    return _rebuilt(potential, options)
+
+
+def _rebuild_scripted(content: bytes, about: tuple, options: dict) -> PythonComputation:
+    config, *others = about
+    model = ScriptedModel(config, content, *others)
+    return _rebuilt(ScriptedPotential(model, options["skin"]), options)
+
+
+def _rebuilt(potential: Potential | ScriptedPotential, options: dict) -> PythonComputation:
     devices = [torch.device(name) for name in options["devices"]]
     if devices[-1].type == "cuda" and max(device.index or 0 for device in devices) >= torch.cuda.device_count():
         device = chosen_device("auto")
         warnings.warn(f"this force was made for {options['devices']}; it is evaluated on {device}", stacklevel=2)
         devices = [device]
-    model = from_bytes(model_bytes)
-    kernels = options["kernels"] and triton_problem() is None
-    potential = Potential(model, options["skin"], options["block_edges"], options["tabulate"], kernels)
-    potential.max_bytes = options["max_bytes"]
     atoms = None if options["atoms"] is None else torch.tensor(options["atoms"])
     types = torch.tensor(options["types"])
     module = ForceModule(potential, types, atoms, options["periodic"], options["parameter"] is not None)

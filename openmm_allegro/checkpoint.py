@@ -16,7 +16,6 @@ from openmm_allegro.model import Allegro
 
 FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
-MODEL_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".zip")
 ENSEMBLE_FORMAT: Final = "openmm-allegro ensemble"
 LONGEST_HEADER = 100_000_000
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
@@ -73,17 +72,6 @@ def read_header(path: str | Path) -> bytes:
     with Path(path).open("rb") as file:
         start = file.read(9)
         return start + file.read(_header_length(start, str(path)))
-
-
-def looks_like_model(path: str | Path) -> bool:
-    """Whether a file is a model or at least named like one, so that `read_metadata` can say what is wrong with it."""
-    if Path(path).suffix in MODEL_ENDINGS:
-        return True
-    if not Path(path).is_file():
-        return False
-    with Path(path).open("rb") as file:
-        start = file.read(9)
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
 
 
 def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = None) -> bytes:
@@ -150,8 +138,9 @@ def _header_length(start: bytes, source: str) -> int:
         return length
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise ValueError(
-            f"{source} is a pickle or a zip archive (a PyTorch file?), which may run code when opened; this package "
-            "opens its own `.safetensors` models, written by `openmm-allegro train`"
+            f"{source} is a pickle or a zip archive (a PyTorch file?), which may run code when opened, where a "
+            "`.safetensors` model is expected; if it is a model of nequip, make one of it by `openmm-allegro convert "
+            f"{source}`"
         )
     raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
 

@@ -16,6 +16,7 @@ from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.cli_analysis import analyze, compare
 from openmm_allegro.cli_build import build
 from openmm_allegro.cli_ensemble import calibrate, ensemble, select
+from openmm_allegro.cli_models import convert
 from openmm_allegro.cli_options import AsJson
 from openmm_allegro.cli_training import evaluate, info, prepare, train
 from openmm_allegro.lammps_config import LammpsConfig
@@ -101,7 +102,7 @@ def _help(name: str, model: type[BaseModel]) -> str:
     return f"{meaning}  [default: {str(default).lower() if isinstance(default, bool) else default}]"
 
 
-for verb in (train, prepare, evaluate, info, ensemble, calibrate, select, analyze, compare):
+for verb in (train, prepare, evaluate, info, convert, ensemble, calibrate, select, analyze, compare):
     app.command()(verb)
 app.add_typer(build, name="build")
 

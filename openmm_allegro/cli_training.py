@@ -126,8 +126,9 @@ def info(
 ) -> None:
     """What a model file says of itself, or what a data file holds and what looks wrong in it.
 
-    Of a model: elements, cutoff, size, units, how it was trained. Of data: counts, ranges, neighbours, shortest
-    distances; then what is suspicious: units, doubles, energies that do not belong to the forces, net forces.
+    Of a model, of this package or of nequip: elements, cutoff, size, units, how it was trained. Of data: counts,
+    ranges, neighbours, shortest distances; then what is suspicious: units, doubles, energies that do not belong to the
+    forces, net forces.
 
     \b
     Examples:
@@ -135,12 +136,12 @@ def info(
       openmm-allegro info train.extxyz --picture train.png --output statistics.json
     """  # noqa: D301
     with answering(as_json) as answer:
-        from openmm_allegro.checkpoint import looks_like_model
+        from openmm_allegro.recognise import looks_like_model
 
         if len(path) == 1 and looks_like_model(path[0]):
-            from openmm_allegro.ensemble_file import describe
+            from openmm_allegro.model_file import describe_model
 
-            answer(describe(path[0]))
+            answer(describe_model(path[0]))
             return
         from openmm_allegro.training.hygiene import inspect_files
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from openmm_allegro import units
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.potential import Potential
+from openmm_allegro.scripted import ScriptedPotential
 
 
 class ForceModule(torch.nn.Module):
@@ -25,7 +26,14 @@ class ForceModule(torch.nn.Module):
     types: Tensor
     atoms: Tensor
 
-    def __init__(self, potential: Potential, types: Tensor, atoms: Tensor | None, periodic: bool, scaled: bool) -> None:
+    def __init__(
+        self,
+        potential: Potential | ScriptedPotential,
+        types: Tensor,
+        atoms: Tensor | None,
+        periodic: bool,
+        scaled: bool,
+    ) -> None:
         """types: (n,) int64; atoms: (n,) int64 indices into the System, or None for all; scaled: by a parameter."""
         super().__init__()
         self.potential = potential
@@ -80,6 +88,10 @@ def export_torchscript(module: ForceModule, path: str | Path) -> None:
     The program that opens it must have imported `vesin_torch`, where the neighbour list lives. The extra file
     `metadata.json` holds the model's configuration, the types and the units.
     """
+    if isinstance(module.potential, ScriptedPotential):
+        raise ValueError(
+            "the model runs as it is, from a TorchScript file of nequip; export can write models of ours only"
+        )
     config = module.potential.model.config
     metadata = {
         "format": "openmm-allegro TorchScript force",

@@ -19,20 +19,23 @@ from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.device import chosen_devices
 from openmm_allegro.ensemble import Ensemble
-from openmm_allegro.ensemble_file import dynamics_model, load_for_dynamics
+from openmm_allegro.ensemble_file import dynamics_model
 from openmm_allegro.export import ForceModule
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.model import Allegro
+from openmm_allegro.model_file import load_for_force
 from openmm_allegro.potential import Potential
+from openmm_allegro.scripted import ScriptedModel, ScriptedPotential
 
 PRECISIONS = {"single": "float32", "double": "float64"}
 MEMORY_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
-    model: Allegro | Ensemble | str | Path,
+    model: Allegro | Ensemble | ScriptedModel | str | Path,
     topology: app.Topology | None,
     *,
+    model_units: tuple[str, str] | None = None,
     atoms: Sequence[int] | None = None,
     types: Sequence[str] | None = None,
     atomic_numbers: Sequence[int] | None = None,
@@ -54,9 +57,12 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     ----------
     model
         A model, or the path of a `.safetensors` file written by `openmm-allegro train`; or an ensemble, written by
-        `openmm-allegro ensemble`, of which the mean acts.
+        `openmm-allegro ensemble`, of which the mean acts. Or the path of a model trained with nequip-allegro 0.5-0.8:
+        a `.ckpt`, `.nequip.zip` or `.nequip.pth`. Other `.nequip.pth`, as of NequIP, run as they are.
     topology
         Gives the elements and says whether the system is periodic; None needs `types` or `atomic_numbers`.
+    model_units
+        What a file of nequip was trained in, which it does not say: energy and length, as ('eV', 'angstrom').
     atoms
         Indices of the particles that the model acts on; None means all. The model sees these only.
     types
@@ -101,7 +107,10 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
     dtype = DTYPES[PRECISIONS[precision]]
-    model = load_for_dynamics(model, dtype) if isinstance(model, str | Path) else dynamics_model(model, dtype)
+    if isinstance(model, str | Path):
+        model = load_for_force(model, dtype, model_units)
+    elif not isinstance(model, ScriptedModel):
+        model = dynamics_model(model, dtype)
     indices = checked_atoms(atoms, topology)
     type_indices = atom_types(model.config.type_names, topology, indices, types, atomic_numbers)
     periodic = _check_periodic(periodic, topology)
@@ -112,9 +121,14 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
         raise ValueError(f"`skin` is {skin_nm} nm; it must be zero or more")
     if kernels and (problem := triton_problem()) is not None:
         raise ValueError(f"`kernels` is True, but {problem}")
-    potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, tabulate=tabulate, kernels=kernels)
-    if max_memory is not None:
-        potential.max_bytes = _bytes(max_memory)
+    potential: Potential | ScriptedPotential
+    if isinstance(model, ScriptedModel):
+        _check_scripted(model, precision, max_memory, tabulate, kernels)
+        potential = ScriptedPotential(model, skin_nm * units.NM_TO_ANGSTROM)
+    else:
+        potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM, tabulate=tabulate, kernels=kernels)
+        if max_memory is not None:
+            potential.max_bytes = _bytes(max_memory)
     module = ForceModule(
         potential,
         torch.tensor(type_indices),
@@ -213,6 +227,22 @@ def _symbols(topology: app.Topology, atoms: list[int] | None) -> list[str]:
                 "with `atoms`, or give `types`"
             )
     return [atom.element.symbol for atom in chosen]
+
+
+def _check_scripted(
+    model: ScriptedModel, precision: str, max_memory: int | str | None, tabulate: bool | None, kernels: bool
+) -> None:
+    """Refuse what a model that runs as it is cannot do."""
+    if precision == "double" and model.dtype == torch.float32:
+        raise ValueError(
+            "`precision` is 'double', but the model runs as it is, which is in single precision; compile it anew from "
+            "a checkpoint of float64, or leave `precision` out"
+        )
+    for name, value in (("max_memory", max_memory), ("tabulate", tabulate or None), ("kernels", kernels or None)):
+        if value is not None:
+            raise ValueError(
+                f"`{name}` is {value}, but the model runs as it is, which knows no such thing; leave it out"
+            )
 
 
 def _check_periodic(periodic: bool | None, topology: app.Topology | None) -> bool:

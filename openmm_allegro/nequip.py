@@ -12,8 +12,12 @@ def copy_nequip_weights(source: torch.nn.Module, model: Allegro) -> None:
     source: the network that nequip builds or loads from a checkpoint. Raises ValueError when the two differ in their
     weights; that cutoffs, types and nonlinearities are the same is for the caller to see to.
     """
-    names = dict(source.named_parameters()) | dict(source.named_buffers())
-    theirs = {name.split("model.")[-1].removeprefix("func."): tensor for name, tensor in names.items()}
+    copy_named_weights(dict(source.named_parameters()) | dict(source.named_buffers()), model)
+
+
+def copy_named_weights(tensors: dict[str, Tensor], model: Allegro) -> None:
+    """The same from tensors under the names that they have in nequip's network."""
+    theirs = {name.split("model.")[-1].removeprefix("func."): tensor for name, tensor in tensors.items()}
     try:
         found = _by_our_names(theirs, model)
     except KeyError as error:
