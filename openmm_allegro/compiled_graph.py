@@ -21,7 +21,6 @@ class CompiledGraph(torch.nn.Module):
         super().__init__()
         model = model.eval().requires_grad_(False)
         self.folded = folded(model, tabulate=False, kernels=False)
-        self.dtype = model.dtype
         self.cutoff = model.config.r_max
 
     def forward(self, fields: list[Tensor]) -> list[Tensor]:
@@ -37,13 +36,13 @@ class CompiledGraph(torch.nn.Module):
         n_atoms = positions.shape[0]
         slots, k = self.slots(edge_index[0], vectors, n_atoms)
         matrix = vectors.new_zeros((n_atoms * k + 1, 3)) + 2.0 * self.cutoff * torch.eye(3).to(vectors)[0]
-        matrix = matrix.index_copy(0, slots, vectors)[:-1].view(n_atoms, k, 3).to(self.dtype)
+        matrix = matrix.index_copy(0, slots, vectors)[:-1].view(n_atoms, k, 3)
         own = torch.arange(n_atoms, device=types.device)
         neighbours = torch.cat((own.repeat_interleave(k), own[:1])).index_copy(0, slots, edge_index[1])[:-1]
         energies, gradient = self.folded(matrix, types, types.index_select(0, neighbours).view(n_atoms, k))
         flat = gradient.reshape(-1, 3)
         forces = torch.zeros_like(positions).index_add(0, neighbours, -flat.to(positions)) + gradient.sum(1)
-        virial = -torch.mm(matrix.reshape(-1, 3).t(), flat).to(positions)
+        virial = -torch.mm(matrix.reshape(-1, 3).t().to(flat), flat).to(positions)
         virial = ((virial + virial.t()) / 2).unsqueeze(0)
         if len(fields) == 3:
             return [energies.unsqueeze(1), forces, virial]

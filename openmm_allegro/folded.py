@@ -142,23 +142,27 @@ class FoldedAllegro(torch.nn.Module):
         Parameters
         ----------
         edge_vectors
-            (n, k, 3) from centre to neighbour [Å]; padding entries are longer than the cutoff.
+            (n, k, 3) from centre to neighbour [Å]; padding entries are longer than the cutoff. In float64 their lengths
+            stay so until they are features: the steepest Bessel function magnifies rounding 25 times.
         centre_types, neighbour_types
             Type indices, (n,) and (n, k).
 
         Returns
         -------
         tuple
-            energy of each atom (n,) float64 [eV]; derivative of their sum for the edge vectors (n, k, 3) [eV/Å].
+            energy of each atom (n,) float64 [eV]; derivative of their sum for the edge vectors (n, k, 3) [eV/Å], in
+            the model's precision.
         """
         n, k = neighbour_types.shape
+        dtype = self.edge_norm.dtype
         if k == 0:
-            return self.shifts[centre_types], torch.zeros_like(edge_vectors)
+            return self.shifts[centre_types], torch.zeros_like(edge_vectors, dtype=dtype)
         vectors = edge_vectors.detach().permute(2, 0, 1).reshape(3, -1)
         r = (vectors[0] * vectors[0] + vectors[1] * vectors[1] + vectors[2] * vectors[2]).sqrt()
-        unit = vectors / r
+        unit = (vectors / r).to(dtype)
         inverse_cutoffs = self.inverse_cutoffs[centre_types.unsqueeze(1) * self.n_types + neighbour_types]
-        x = r.view(n, k) * inverse_cutoffs
+        x = r.view(n, k) * inverse_cutoffs.to(r.dtype)
+        r = r.to(dtype)
         orders = self.harmonics(unit)
         harmonics = torch.cat(orders).view(-1, n, k).transpose(0, 1).contiguous()
         features, kept, also_kept = self.two_body(x, centre_types, neighbour_types)
@@ -168,8 +172,9 @@ class FoldedAllegro(torch.nn.Module):
         grad_x = self.two_body.gradient(grad_features, kept, also_kept)
         grad_components = grad_harmonics.transpose(0, 1).flatten(1)
         grad_unit = self.harmonics.gradient(grad_components, orders, unit)
-        grad_r = (grad_x * inverse_cutoffs).flatten()
+        grad_r = (grad_x * inverse_cutoffs.to(dtype)).flatten()
         if self.repulsion is not None:
+            x = x.to(dtype)
             pairs = self.repulsion(r.view(n, k), x, centre_types, neighbour_types)
             energies = energies + pairs.sum(1).to(torch.float64)
             grad_r = grad_r + self.repulsion.slope(r.view(n, k), x, centre_types, neighbour_types).flatten()

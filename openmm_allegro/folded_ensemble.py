@@ -24,7 +24,7 @@ class FoldedEnsemble(torch.nn.Module):
     def forward(self, edge_vectors: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
         """Means of what the members return, see `FoldedAllegro.forward`."""
         energies = torch.zeros(centre_types.shape, dtype=torch.float64, device=edge_vectors.device)
-        gradient = torch.zeros_like(edge_vectors)
+        gradient = torch.zeros_like(edge_vectors, dtype=self.members[0].edge_norm.dtype)
         for member in self.members:
             own_energies, own_gradient = member(edge_vectors, centre_types, neighbour_types)
             energies.add_(own_energies, alpha=self.weight)

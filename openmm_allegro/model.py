@@ -53,7 +53,7 @@ class Allegro(torch.nn.Module):
         nonlinearity = config.scalar_embed_mlp_nonlinearity
         self.two_body_mlp = scalar_mlp(config.embed_dim, hidden, self.n_scalars, nonlinearity, dtype)
         cutoffs = torch.tensor(config.pair_cutoffs(), dtype=torch.float64).reciprocal()
-        self.register_buffer("inverse_cutoffs", cutoffs.flatten().to(dtype), persistent=False)
+        self.register_buffer("inverse_cutoffs", cutoffs.flatten(), persistent=False)
         self.harmonics = SphericalHarmonics(config.l_max, dtype)
 
     def _build_layers(self, config: AllegroConfig, dtype: torch.dtype) -> None:
@@ -106,7 +106,7 @@ class Allegro(torch.nn.Module):
             (n,) float64 [eV].
         """
         r = torch.linalg.vector_norm(edge_vectors, dim=2)
-        x = r * self.inverse_cutoffs[centre_types.unsqueeze(1) * self.n_types + neighbour_types]
+        x = r * self.inverse_cutoffs[centre_types.unsqueeze(1) * self.n_types + neighbour_types].to(r.dtype)
         harmonics = self.harmonics(edge_vectors / r.unsqueeze(2))
         norm = self.sum_norm[centre_types].unsqueeze(1)
         scalars = self.two_body_mlp(self.two_body(x, centre_types, neighbour_types))

@@ -197,10 +197,9 @@ class Block(torch.nn.Module):
         """Add the energies, forces and virial of the centres in `rows` (b,) of `pairs`. types: (n,)."""
         matrix = pad_rows(pairs, rows, self.padding_length)
         centres = pairs.centres[rows]
-        vectors = matrix.edge_vectors.to(self.dtype)
-        energies, gradient = self.folded(vectors, types[centres], types[matrix.neighbours])
+        energies, gradient = self.folded(matrix.edge_vectors, types[centres], types[matrix.neighbours])
         flat = gradient.flatten(0, 1)  # (b·k, 3)
-        virial = torch.mm(vectors.flatten(0, 1).t(), flat)
+        virial = torch.mm(matrix.edge_vectors.flatten(0, 1).t().to(self.dtype), flat)
         neighbours = matrix.neighbours.flatten().unsqueeze(1).expand(-1, 3)
         pull, push = -flat, gradient.sum(1)
         # nothing is added before all is there, so that a block that did not fit in memory can be tried again

@@ -55,10 +55,10 @@ class BesselEmbedding(torch.nn.Module):
         self.neighbour_embed = Embedding(n_types, config.embed_dim // 2, dtype=dtype)
 
     def forward(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
-        """x: (n, k); centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
+        """x: (n, k), may be more precise; centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
         x = x.unsqueeze(2)
         bessel = torch.sin((math.pi * x) * self.frequencies) * (envelope(x, self.power) / (math.pi * x))
-        return self.embed_types(centre_types, neighbour_types) * self.basis_linear(bessel)
+        return self.embed_types(centre_types, neighbour_types) * self.basis_linear(bessel.to(self.frequencies.dtype))
 
     def embed_types(self, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
         """centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
@@ -72,7 +72,7 @@ class BesselEmbedding(torch.nn.Module):
         decay = envelope(x, self.power) / (math.pi * x)
         decay_slope = envelope_slope(x, self.power) / (math.pi * x) - decay / x
         slope = torch.cos(phase) * (decay * math.pi * self.frequencies) + torch.sin(phase) * decay_slope
-        return self.embed_types(centre_types, neighbour_types) * self.basis_linear(slope)
+        return self.embed_types(centre_types, neighbour_types) * self.basis_linear(slope.to(self.frequencies.dtype))
 
 
 class SplineEmbedding(torch.nn.Module):
@@ -94,7 +94,7 @@ class SplineEmbedding(torch.nn.Module):
         torch.nn.init.uniform_(self.coefficients.weight, -bound, bound)
 
     def forward(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
-        """x: (n, k); centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
+        """x: (n, k), may be more precise; centre_types: (n,); neighbour_types: (n, k). Returns (n, k, e)."""
         phase = (x.unsqueeze(2) - self.lower).clamp(0.0, self.width) * (2 * math.pi / self.width)
         return self.combine(0.25 * (1 - torch.cos(phase)).square(), centre_types, neighbour_types)
 
@@ -102,7 +102,7 @@ class SplineEmbedding(torch.nn.Module):
         """basis: (n, k, b). Returns (n, k, e)."""
         pair_types = centre_types.unsqueeze(1) * self.n_types + neighbour_types
         table = self.coefficients(pair_types).view(basis.shape[0], basis.shape[1], self.n_features, self.n_splines)
-        return (table * basis.unsqueeze(2)).sum(3)
+        return (table * basis.to(table.dtype).unsqueeze(2)).sum(3)
 
     def slope(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> Tensor:
         """Derivative with respect to x, (n, k, e)."""

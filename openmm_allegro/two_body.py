@@ -96,12 +96,12 @@ class TwoBodyTable(torch.nn.Module):
         return self.interpolate(row[0], self.weights(t, self.slope_basis)).mul_(grad).sum(1).view_as(t)
 
     def place(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (n, k). Returns the first of the six rows of the table that count (z,), and where in its interval x is."""
+        """x: (n, k), may be more precise. Returns the first of the six rows of the table that count (z,), and where in its interval x is."""
         place = (x * self.n_intervals).clamp(max=float(self.n_intervals))
         interval = place.floor().clamp(max=float(self.n_intervals - 1))
         pair = centre_types.unsqueeze(1) * self.n_types + neighbour_types
         row = (pair * self.n_rows + interval.to(torch.int64)).flatten()
-        return row, place - interval  # which is 1 from x = 1 on
+        return row, (place - interval).to(self.coefficients.dtype)  # which is 1 from x = 1 on
 
     def weights(self, t: Tensor, polynomials: Tensor) -> Tensor:
         """Polynomials (powers, 6) of t (n, k), nothing from the cutoff on. Returns (z, 6)."""
