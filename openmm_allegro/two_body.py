@@ -96,7 +96,10 @@ class TwoBodyTable(torch.nn.Module):
         return self.interpolate(row[0], self.weights(t, self.slope_basis)).mul_(grad).sum(1).view_as(t)
 
     def place(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (n, k), may be more precise. Returns the first of the six rows of the table that count (z,), and where in its interval x is."""
+        """x: (n, k), may be more precise.
+
+        Returns the first of the six rows of the table that count (z,), and where in its interval x is.
+        """
         place = (x * self.n_intervals).clamp(max=float(self.n_intervals))
         interval = place.floor().clamp(max=float(self.n_intervals - 1))
         pair = centre_types.unsqueeze(1) * self.n_types + neighbour_types

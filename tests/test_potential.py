@@ -89,7 +89,7 @@ def test_an_empty_neighbourhood_gives_no_force():
 
 
 def test_single_precision_gives_forces_to_five_parts_in_ten_million():
-    """float32 rounds to 6e-8. With lengths in float32 it would be 1e-6: the eighth Bessel function is 25 times as steep."""
+    """float32 rounds to 6e-8. With lengths in it this is 1e-6: the eighth Bessel function is 25 times as steep."""
     single = small_model(torch.float32, num_scalar_features=64, num_tensor_features=16)
     double = Allegro(single.config, torch.float64)
     double.load_state_dict({name: value.double() for name, value in single.state_dict().items()})
