@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openmm_allegro.force import AllegroForce as AllegroForce
     from openmm_allegro.minimize import minimize_energy as minimize_energy
     from openmm_allegro.model import Allegro as Allegro
+    from openmm_allegro.pressure_reporter import PressureReporter as PressureReporter
     from openmm_allegro.uncertainty_reporter import UncertaintyReporter as UncertaintyReporter
 
 _HOME = {
@@ -22,6 +23,7 @@ _HOME = {
     "AllegroConfig": "config",
     "AllegroForce": "force",
     "Ensemble": "ensemble",
+    "PressureReporter": "pressure_reporter",
     "UncertaintyReporter": "uncertainty_reporter",
     "load_ensemble": "ensemble_file",
     "load_model": "checkpoint",

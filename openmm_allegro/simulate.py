@@ -81,8 +81,10 @@ def simulate(
     else:
         _check_empty(folder)
     structure = read_structure(config.structure, config.replicate)
-    if config.uses_pressure and structure.topology.getPeriodicBoxVectors() is None:
-        raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
+    if structure.topology.getPeriodicBoxVectors() is None:
+        for name, is_set in (("pressure_bar", config.uses_pressure), ("pressure_every", config.pressure_every)):
+            if is_set:
+                raise ValueError(f"`{name}` is set, but `{config.structure}` has no periodic box")
     if config.uncertainty_every is not None and not is_ensemble(config.model):
         raise ValueError(
             f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "

@@ -56,6 +56,8 @@ class SimulateConfig(BaseModel):
     trajectory_format: Literal["dcd", "xtc"] = "dcd"
     """`dcd` is exact to float32, `xtc` to 0.01 Å and a third of the size."""
 
+    pressure_every: int | None = Field(default=None, gt=0)
+    """Steps between lines of `pressure.csv`, the pressure tensor; a few femtoseconds for viscosities. Not given: none."""
     uncertainty_every: int | None = Field(default=None, gt=0)
     """Steps between lines of `uncertainty.csv`; `model` must be an ensemble. Not given: none are written."""
     uncertainty_threshold: float | None = Field(default=None, gt=0)

@@ -6,9 +6,11 @@ import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not 
 from openmm import app, unit
 
 from openmm_allegro import restart
+from openmm_allegro.pressure_reporter import PressureReporter
 from openmm_allegro.simulate_config import SimulateConfig
 from openmm_allegro.uncertainty_reporter import UncertaintyReporter, cut_frames
 
+PRESSURE = "pressure.csv"
 UNCERTAINTY = "uncertainty.csv"
 UNCERTAIN_FRAMES = "uncertain.extxyz"
 
@@ -40,9 +42,29 @@ def add_reporters(
     reported = [trajectory, folder / restart.LOG]
     checkpoints = restart.CheckpointReporter(folder, config.checkpoint_every, reported)
     simulation.reporters.extend([frames, table])
+    if config.pressure_every is not None:
+        simulation.reporters.append(_pressure_reporter(simulation, config, folder / PRESSURE, config.pressure_every))
     if config.uncertainty_every is not None:
         simulation.reporters.append(_uncertainty_reporter(simulation, config, folder, config.uncertainty_every))
     simulation.reporters.append(checkpoints)
+
+
+def _pressure_reporter(
+    simulation: app.Simulation, config: SimulateConfig, table: Path, interval: int
+) -> PressureReporter:
+    """With its file cut back to the current step."""
+    n_lines = simulation.currentStep // interval
+    if n_lines > 0:
+        restart.cut_log(table, n_lines)
+    return PressureReporter(
+        table,
+        interval,
+        config.model,
+        simulation.topology,
+        precision=config.precision,
+        device=config.device,
+        append=n_lines > 0,
+    )
 
 
 def _uncertainty_reporter(

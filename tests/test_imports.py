@@ -43,6 +43,7 @@ LAYERS = [
         "export_lammps",
         "openmm_ml",
         "simulate_stages",
+        "pressure_reporter",
         "uncertainty_reporter",
         "selection",
         "cli_analysis",

@@ -1,0 +1,83 @@
+"""The reported pressure is the slope of the energy over strain and the momentum that atoms carry."""
+
+import numpy as np
+import openmm
+import pytest
+import torch
+from conftest import small_model
+from openmm import app, unit
+from simulations import small_run, write_inputs
+
+from openmm_allegro import units
+from openmm_allegro.analysis.energy import read_log
+from openmm_allegro.analysis.viscosity import PRESSURES
+from openmm_allegro.force import AllegroForce
+from openmm_allegro.pressure_reporter import COLUMNS, PressureReporter
+from openmm_allegro.simulate import simulate
+from openmm_allegro.systems.water import water_box
+
+TRICLINIC = np.array([[0.75, 0.0, 0.0], [0.1, 0.7, 0.0], [-0.15, 0.2, 0.8]])  # nm
+
+
+@pytest.fixture
+def simulation():
+    """Eight molecules of water in a triclinic cell, at 300 K."""
+    topology, positions, _ = water_box(8)
+    topology.setPeriodicBoxVectors(TRICLINIC * unit.nanometer)
+    system = openmm.System()
+    for atom in topology.atoms():
+        system.addParticle(atom.element.mass)
+    system.setDefaultPeriodicBoxVectors(*(TRICLINIC * unit.nanometer))
+    system.addForce(AllegroForce(small_model(), topology, precision="double", bridge="python"))
+    integrator = openmm.VerletIntegrator(1e-5)
+    made = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform("Reference"))
+    made.context.setPositions(positions)
+    made.context.setVelocitiesToTemperature(300, 1)
+    return made
+
+
+def energy_kj(context: openmm.Context, positions_nm: np.ndarray, box_nm: np.ndarray, strain: np.ndarray) -> float:
+    """Of the system strained; the box is lower triangular, so that only strains that leave it so can be asked for."""
+    context.setPeriodicBoxVectors(*(box_nm @ strain))
+    context.setPositions(positions_nm @ strain)
+    return context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+
+
+def test_the_pressure_is_the_slope_over_strain_and_the_kinetic_part(simulation, tmp_path):
+    simulation.reporters.append(
+        PressureReporter(tmp_path / "p.csv", 2, small_model(), simulation.topology, precision="double")
+    )
+    simulation.step(2)
+    columns = read_log(tmp_path / "p.csv", COLUMNS)
+    state = simulation.context.getState(positions=True, velocities=True)
+    positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
+    masses = np.array([atom.element.mass._value for atom in simulation.topology.atoms()])
+    kinetic = np.einsum("i,ia,ib->ab", masses, velocities, velocities)
+    volume, step = np.linalg.det(TRICLINIC), 1e-5
+    assert columns["Box Volume (nm^3)"] == pytest.approx(volume)
+    for name, (a, b) in zip(PRESSURES, [(0, 0), (1, 1), (2, 2), (1, 0), (2, 0), (2, 1)], strict=True):
+        strains = np.eye(3) + step * np.outer(np.eye(3)[a], np.eye(3)[b]) * np.array([1, -1])[:, None, None]
+        up, down = (energy_kj(simulation.context, positions, TRICLINIC, strain) for strain in strains)
+        expected = (kinetic[a, b] - (up - down) / (2 * step)) / volume / units.BAR_NM3_TO_KJ_PER_MOL
+        assert columns[name] == pytest.approx(expected, rel=1e-6, abs=1e-2)  # of thousands of bar
+
+
+def test_a_resumed_run_has_the_pressures_of_a_whole_one(tmp_path):
+    inputs = write_inputs(tmp_path)
+    simulate(small_run(inputs, 12, pressure_every=2), tmp_path / "whole")
+    simulate(small_run(inputs, 8, pressure_every=2), tmp_path / "parts")
+    with (tmp_path / "parts" / "pressure.csv").open("a") as file:  # as if killed beyond the checkpoint
+        file.write("10,0.005,1,1,1\n")
+    simulate(small_run(inputs, 12, pressure_every=2), tmp_path / "parts", resume=True)
+    whole, parts = (read_log(tmp_path / name / "pressure.csv", COLUMNS) for name in ("whole", "parts"))
+    assert list(whole["Step"]) == [2, 4, 6, 8, 10, 12]
+    for name in COLUMNS:
+        np.testing.assert_allclose(whole[name], parts[name], rtol=1e-3, atol=1.0)  # float32
+
+
+def test_a_molecule_has_no_pressure():
+    topology, _, _ = water_box(8)
+    topology.setPeriodicBoxVectors(None)
+    with pytest.raises(ValueError, match="the topology has no box, and without a volume there is no pressure"):
+        PressureReporter("p.csv", 1, small_model(torch.float32), topology)
