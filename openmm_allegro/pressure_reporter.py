@@ -25,8 +25,8 @@ COLUMNS = ("Step", "Time (ps)", "Box Volume (nm^3)", *(f"P{'xyz'[a]}{'xyz'[b]} (
 class PressureReporter:
     """Writes the pressure tensor of a periodic system in which the model is the only force with a virial.
 
-    P = (Σ m v v + W) / V, with W minus the derivative of the energy with respect to strain, which is evaluated once more
-    at each report. Velocities are those that OpenMM gives; leapfrog integrators keep them half a step away from the
+    P = (Σ m v v + W) / V, with W minus the derivative of the energy with respect to strain, evaluated once more at each
+    report. Velocities are those that OpenMM gives; leapfrog integrators keep them half a step away from the
     positions. `analyze --log` makes a viscosity of the file (`analysis.viscosity.shear_viscosity`).
     """
 

@@ -57,7 +57,7 @@ class SimulateConfig(BaseModel):
     """`dcd` is exact to float32, `xtc` to 0.01 Å and a third of the size."""
 
     pressure_every: int | None = Field(default=None, gt=0)
-    """Steps between lines of `pressure.csv`, the pressure tensor; a few femtoseconds for viscosities. Not given: none."""
+    """Steps between lines of `pressure.csv`, the pressure tensor, for viscosities. Not given: none are written."""
     uncertainty_every: int | None = Field(default=None, gt=0)
     """Steps between lines of `uncertainty.csv`; `model` must be an ensemble. Not given: none are written."""
     uncertainty_threshold: float | None = Field(default=None, gt=0)
