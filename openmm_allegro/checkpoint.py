@@ -76,7 +76,8 @@ def read_header(path: str | Path) -> bytes:
 
 def weights_in(header: bytes, of: str = "") -> int:
     """How many numbers the weights of a file have, from its beginning; of: how the names of its tensors begin."""
-    shapes = {name: each["shape"] for name, each in json.loads(header[8:]).items() if name != "__metadata__"}
+    found = json.loads(header[8 : 8 + _header_length(header[:9], "the file")])
+    shapes = {name: each["shape"] for name, each in found.items() if name != "__metadata__"}
     return count_weights({name: math.prod(shape) for name, shape in shapes.items() if name.startswith(of)})
 
 

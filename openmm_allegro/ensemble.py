@@ -66,8 +66,10 @@ class Ensemble(torch.nn.Module):
     def describe(self) -> Description:
         """What its file says of it; `n_weights` are those of one member."""
         models = ([] if self.centre is None else [self.centre]) + list(self.members)
+        said = models[0].describe()
+        del said["config"]
         return Description(
-            models[0].describe()
+            said
             | {"format": ENSEMBLE_FORMAT, "has_centre": self.centre is not None}
             | {"factors": None if self.factors is None else self.factors._asdict()}
             | {"calibration": dict(self.calibration), "provenance": dict(self.provenance)}

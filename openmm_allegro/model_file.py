@@ -80,7 +80,7 @@ def convert_file(
 
 
 def describe_model(path: str | Path) -> Description:
-    """What a model file of ours or of nequip says of itself, as a dict; the part to read first as a table in notebooks."""
+    """What a model file of ours or of nequip says of itself; a notebook shows what to read first as a table."""
     kind = recognise(path)
     if kind == "safetensors":
         return Description(kind="openmm-allegro", **describe(path))
@@ -98,7 +98,7 @@ def describe_model(path: str | Path) -> Description:
         units="eV, angstrom (by its ZBL repulsion)" if found.config.zbl else "not stated, as in all files of nequip",
         dtype=str(found.dtype).removeprefix("torch."),
         weights=found.weights,
-        n_weights=sum(tensor.numel() for name, tensor in found.tensors.items() if "weight" in name),
+        n_weights=Allegro(found.config, found.dtype).describe()["n_weights"],
         config=found.config.model_dump(mode="json"),
         versions=found.versions,
     )

@@ -1,4 +1,4 @@
-"""What a model says of itself, in files and in memory, and the part that a reader wants first: a table in a notebook."""
+"""What a model says of itself, in files and in memory; and what of it a reader wants first, a table in a notebook."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
