@@ -116,9 +116,8 @@ def test_the_picture_has_a_circle_for_every_atom_and_the_edges_of_the_cell(water
     draw_structure(axes, water[0], rotation="0x,0y,0z")
     circles = [patch for patch in axes.patches if hasattr(patch, "radius")]
     assert len(circles) == 60
-    expected = atoms_of_frame(water[0]).positions[:, :2]  # seen along z, up to a shift of the page
     centres = np.array([circle.center for circle in circles])
-    for found, wanted in ((centres, expected),):
-        spread = [np.sort(np.linalg.norm(each - each.mean(0), axis=1)) for each in (found, wanted)]
-        assert spread[0] == pytest.approx(spread[1], abs=1e-3)
+    seen_along_z = atoms_of_frame(water[0]).positions[:, :2]  # up to a shift of the page
+    found, expected = (np.sort(np.linalg.norm(each - each.mean(0), axis=1)) for each in (centres, seen_along_z))
+    assert found == pytest.approx(expected, abs=1e-6)
     assert len(axes.patches) > 60
