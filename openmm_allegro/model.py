@@ -141,7 +141,7 @@ class Allegro(torch.nn.Module):
         return Description(
             format=MODEL_FORMAT,
             dtype=str(self.dtype).removeprefix("torch."),
-            units=UNITS,
+            units=dict(UNITS),
             config=self.config.model_dump(mode="json"),
             provenance=dict(self.provenance),
             n_weights=count_weights({name: tensor.numel() for name, tensor in self.state_dict().items()}),
