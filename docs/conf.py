@@ -29,5 +29,5 @@ html_theme = "furo"
 html_title = "openmm-allegro"
 
 write_reference(GENERATED)
-if not (GENERATED / "peptide").exists():  # the last of the gallery
+if not (GENERATED / "structure.html").exists():  # the last of the gallery
     run_page(HERE / "gallery.md", GENERATED)

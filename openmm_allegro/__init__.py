@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openmm_allegro.force import AllegroForce as AllegroForce
     from openmm_allegro.minimize import minimize_energy as minimize_energy
     from openmm_allegro.model import Allegro as Allegro
+    from openmm_allegro.model_file import describe_model as describe_model
     from openmm_allegro.pressure_reporter import PressureReporter as PressureReporter
     from openmm_allegro.uncertainty_reporter import UncertaintyReporter as UncertaintyReporter
 
@@ -25,6 +26,7 @@ _HOME = {
     "Ensemble": "ensemble",
     "PressureReporter": "pressure_reporter",
     "UncertaintyReporter": "uncertainty_reporter",
+    "describe_model": "model_file",
     "load_ensemble": "ensemble_file",
     "load_model": "checkpoint",
     "minimize_energy": "minimize",

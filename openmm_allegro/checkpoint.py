@@ -1,9 +1,10 @@
 """Model files: safetensors with everything about the model as JSON metadata; nothing in them is ever executed."""
 
 import json
+import math
 import os
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import safetensors.torch
 import torch
@@ -13,12 +14,11 @@ from torch import Tensor
 
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
+from openmm_allegro.summary import ENSEMBLE_FORMAT, MODEL_FORMAT, UNITS, count_weights
 
 FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
-ENSEMBLE_FORMAT: Final = "openmm-allegro ensemble"
 LONGEST_HEADER = 100_000_000
-UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -74,10 +74,17 @@ def read_header(path: str | Path) -> bytes:
         return start + file.read(_header_length(start, str(path)))
 
 
+def weights_in(header: bytes, of: str = "") -> int:
+    """How many numbers the weights of a file have, from its beginning; of: how the names of its tensors begin."""
+    found = json.loads(header[8 : 8 + _header_length(header[:9], "the file")])
+    shapes = {name: each["shape"] for name, each in found.items() if name != "__metadata__"}
+    return count_weights({name: math.prod(shape) for name, shape in shapes.items() if name.startswith(of)})
+
+
 def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = None) -> bytes:
     """The content of a model file."""
     metadata = ModelMetadata(
-        format="openmm-allegro model",
+        format=MODEL_FORMAT,
         format_version=FORMAT_VERSION,
         config=model.config.model_dump(mode="json"),
         dtype="float64" if model.dtype == torch.float64 else "float32",
@@ -91,7 +98,9 @@ def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = Non
 def model_from_bytes(content: bytes, dtype: torch.dtype | None = None, source: str = "the model") -> Allegro:
     """The model in the content of a model file; `source` names it in errors."""
     metadata = parsed_metadata(content, source, ModelMetadata)
-    return built_model(metadata.config, tensors_in(content, source), dtype or DTYPES[metadata.dtype], source)
+    model = built_model(metadata.config, tensors_in(content, source), dtype or DTYPES[metadata.dtype], source)
+    model.provenance = metadata.provenance
+    return model
 
 
 def tensors_in(content: bytes, source: str) -> dict[str, Tensor]:

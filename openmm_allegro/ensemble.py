@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.last_layer import last_weights, with_last_weights
 from openmm_allegro.model import Allegro
+from openmm_allegro.summary import ENSEMBLE_FORMAT, Description, of_models
 from openmm_allegro.typed import ModulesOf
 
 
@@ -62,6 +63,22 @@ class Ensemble(torch.nn.Module):
         """What predicts the mean: the centre, at the price of one model, or the ensemble itself."""
         return self if self.centre is None else self.centre
 
+    def describe(self) -> Description:
+        """What its file says of it; `n_weights` are those of one member."""
+        models = ([] if self.centre is None else [self.centre]) + list(self.members)
+        said = models[0].describe()
+        del said["config"]
+        return Description(
+            said
+            | {"format": ENSEMBLE_FORMAT, "has_centre": self.centre is not None}
+            | {"factors": None if self.factors is None else self.factors._asdict()}
+            | {"calibration": dict(self.calibration), "provenance": dict(self.provenance)}
+            | of_models([model.config.model_dump(mode="json") for model in models], self.centre is not None)
+        )
+
+    def _repr_html_(self) -> str:
+        return self.describe()._repr_html_()
+
     def in_precision(self, dtype: torch.dtype) -> "Ensemble":
         """A copy with weights of the given dtype."""
         members = [in_precision(member, dtype) for member in self.members]
@@ -81,6 +98,7 @@ def in_precision(model: Allegro, dtype: torch.dtype) -> Allegro:
     """A copy of the model with weights of the given dtype; the user's own is left as it is."""
     copy = Allegro(model.config, dtype)
     copy.load_state_dict(model.state_dict())
+    copy.provenance = model.provenance
     return copy
 
 

@@ -14,10 +14,8 @@ from torch import Tensor
 
 from openmm_allegro.checkpoint import (
     DTYPES,
-    ENSEMBLE_FORMAT,
     FORMAT_VERSION,
     METADATA_KEY,
-    UNITS,
     FileMetadata,
     built_model,
     is_ensemble,
@@ -28,11 +26,13 @@ from openmm_allegro.checkpoint import (
     read_header,
     read_metadata,
     tensors_in,
+    weights_in,
     write_whole,
 )
 from openmm_allegro.ensemble import Ensemble, Factors, in_precision
 from openmm_allegro.last_layer import with_last_parameter
 from openmm_allegro.model import Allegro
+from openmm_allegro.summary import ENSEMBLE_FORMAT, UNITS, Description, of_models
 
 
 class SpreadFactors(BaseModel):
@@ -82,15 +82,14 @@ def dynamics_model(model: Allegro | Ensemble, dtype: torch.dtype) -> Allegro | E
     return in_precision(model, dtype) if isinstance(model, Allegro) else model.in_precision(dtype)
 
 
-def describe(path: str | Path) -> dict[str, JsonValue]:
+def describe(path: str | Path) -> Description:
     """What a model or ensemble file says of itself."""
+    header = read_header(path)
     if not is_ensemble(path):
-        return read_metadata(path)
-    found = parsed_metadata(read_header(path), str(path), EnsembleMetadata).model_dump()
-    configs = found.pop("configs")
-    members = len(configs) - found["has_centre"]
-    alike = all(config == configs[0] for config in configs)
-    return found | {"members": members, **({"config": configs[0]} if alike else {"configs": configs})}
+        return Description(**read_metadata(path), n_weights=weights_in(header))
+    found = parsed_metadata(header, str(path), EnsembleMetadata).model_dump()
+    models = of_models(found.pop("configs"), found["has_centre"])
+    return Description(**found, **models, n_weights=weights_in(header, "0."))
 
 
 def to_bytes(model: Allegro | Ensemble) -> bytes:

@@ -6,8 +6,10 @@ Symbols used in this file
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -22,6 +24,7 @@ from openmm_allegro.operators import (
     track_irreps,
 )
 from openmm_allegro.radial import BesselEmbedding, SplineEmbedding, ZBLRepulsion
+from openmm_allegro.summary import MODEL_FORMAT, UNITS, Description, count_weights
 
 
 class Allegro(torch.nn.Module):
@@ -38,6 +41,8 @@ class Allegro(torch.nn.Module):
         super().__init__()
         self.config = config
         self.dtype = dtype
+        self.provenance: Mapping[str, JsonValue] = {}
+        """How the model came to be, as its file says."""
         self.n_types = len(config.type_names)
         self.n_scalars = config.num_scalar_features
         self.n_channels = config.num_tensor_features
@@ -130,3 +135,17 @@ class Allegro(torch.nn.Module):
             pairs = self.repulsion(r, x, centre_types, neighbour_types)
             energies = energies + pairs.sum(1).to(torch.float64)
         return energies
+
+    def describe(self) -> Description:
+        """What its file says of it."""
+        return Description(
+            format=MODEL_FORMAT,
+            dtype=str(self.dtype).removeprefix("torch."),
+            units=dict(UNITS),
+            config=self.config.model_dump(mode="json"),
+            provenance=dict(self.provenance),
+            n_weights=count_weights({name: tensor.numel() for name, tensor in self.state_dict().items()}),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.describe()._repr_html_()

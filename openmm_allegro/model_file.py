@@ -6,7 +6,7 @@ import torch
 from pydantic import JsonValue
 
 from openmm_allegro import units
-from openmm_allegro.checkpoint import read_metadata, save_model
+from openmm_allegro.checkpoint import save_model
 from openmm_allegro.ensemble import Ensemble, in_precision
 from openmm_allegro.ensemble_file import describe, load_for_dynamics
 from openmm_allegro.model import Allegro
@@ -21,6 +21,7 @@ from openmm_allegro.nequip_file import (
 )
 from openmm_allegro.recognise import NAMES, recognise
 from openmm_allegro.scripted import ScriptedModel, script_metadata, scripted_model
+from openmm_allegro.summary import Description
 
 
 def load_for_force(
@@ -75,14 +76,14 @@ def convert_file(
         )
     model = converted(found, given, str(path))
     save_model(model, output, provenance_of(found, path, given or ZBL_UNITS))
-    return {"output": str(output), **summary(read_metadata(output)), "from": NAMES[kind], "weights": found.weights}
+    return {"output": str(output), **describe(output).first(), "from": NAMES[kind], "weights": found.weights}
 
 
-def describe_model(path: str | Path) -> dict[str, JsonValue]:
-    """What a model file of ours or of nequip says of itself."""
+def describe_model(path: str | Path) -> Description:
+    """What a model file of ours or of nequip says of itself; a notebook shows what to read first as a table."""
     kind = recognise(path)
     if kind == "safetensors":
-        return {"kind": "openmm-allegro", **describe(path)}
+        return Description(kind="openmm-allegro", **describe(path))
     try:
         found = read_nequip(path, kind)
     except NotAllegro:
@@ -90,22 +91,14 @@ def describe_model(path: str | Path) -> dict[str, JsonValue]:
             raise
         said: dict[str, JsonValue] = {**script_metadata(Path(path).read_bytes())}
         said.pop("config", None)
-        return {"kind": NAMES[kind], "runs": "as it is: no Allegro model", **said}
-    return {
-        "kind": NAMES[kind],
-        "runs": "telescoped, after conversion",
-        "units": "eV, angstrom (by its ZBL repulsion)" if found.config.zbl else "not stated, as in all files of nequip",
-        "dtype": str(found.dtype).removeprefix("torch."),
-        "weights": found.weights,
-        "n_weights": sum(tensor.numel() for name, tensor in found.tensors.items() if "weight" in name),
-        "config": found.config.model_dump(mode="json"),
-        "versions": found.versions,
-    }
-
-
-def summary(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """The few lines of a model's metadata that a reader wants first."""
-    config = metadata["config"]
-    assert isinstance(config, dict)
-    chosen = ("type_names", "r_max", "l_max", "num_layers", "num_scalar_features", "num_tensor_features")
-    return {"dtype": metadata["dtype"], **{name: config[name] for name in chosen}}
+        return Description(kind=NAMES[kind], runs="as it is: no Allegro model", **said)
+    return Description(
+        kind=NAMES[kind],
+        runs="telescoped, after conversion",
+        units="eV, angstrom (by its ZBL repulsion)" if found.config.zbl else "not stated, as in all files of nequip",
+        dtype=str(found.dtype).removeprefix("torch."),
+        weights=found.weights,
+        n_weights=Allegro(found.config, found.dtype).describe()["n_weights"],
+        config=found.config.model_dump(mode="json"),
+        versions=found.versions,
+    )

@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import ase
@@ -72,7 +73,9 @@ def _packmol(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: in
             ase.io.write(folder / f"{index}.xyz", ase.Atoms(molecule.symbols, molecule.positions), format="xyz")
             lines += [f"structure {index}.xyz", f"  number {number}", *between, "end structure"]
         (folder / "packmol.inp").write_text("\n".join(lines) + "\n")
-        with (folder / "packmol.inp").open() as given, Console(stderr=True).status("packing molecules"):
+        console = Console(stderr=True)
+        waiting = console.status("packing molecules") if console.is_terminal else nullcontext()
+        with (folder / "packmol.inp").open() as given, waiting:
             done = subprocess.run([program], stdin=given, cwd=folder, capture_output=True, text=True, check=False)
         if "Success!" not in done.stdout:
             total = sum(number for _, number in molecules)

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library"},
-    {"config", "mlp", "structure", "kernel_operators", "cells", "open_cell"},
+    {"config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body", "last_layer"},

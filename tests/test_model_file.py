@@ -224,6 +224,10 @@ def test_info_describes_models_of_ours_and_of_nequip(folder, tmp_path, capsys):
     said = describe_model(folder / "model.nequip.zip")
     assert said["config"]["r_max"] == 4.0
     assert said["versions"] == {"nequip": "0.19.1", "allegro": "0.8.3"}
+    assert (
+        said["n_weights"]
+        == converted(read_nequip(folder / "model.ckpt", "checkpoint"), None, "").describe()["n_weights"]
+    )
     assert main(["info", str(folder / "gnn.nequip.pth")]) == 0
     assert "as it is: no Allegro model" in capsys.readouterr().out
 
