@@ -20,11 +20,12 @@ class FoldedEnsemble(torch.nn.Module):
         members = [FoldedAllegro(member, tabulate, kernels) for member in ensemble.members]
         self.members = cast(ModulesOf[FoldedAllegro], torch.nn.ModuleList(members))
         self.weight = 1.0 / len(members)
+        self.dtype = ensemble.dtype
 
     def forward(self, edge_vectors: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
         """Means of what the members return, see `FoldedAllegro.forward`."""
         energies = torch.zeros(centre_types.shape, dtype=torch.float64, device=edge_vectors.device)
-        gradient = torch.zeros_like(edge_vectors, dtype=self.members[0].edge_norm.dtype)
+        gradient = torch.zeros_like(edge_vectors, dtype=self.dtype)
         for member in self.members:
             own_energies, own_gradient = member(edge_vectors, centre_types, neighbour_types)
             energies.add_(own_energies, alpha=self.weight)

@@ -1,6 +1,8 @@
 """Energy minimisation in small steps, for potentials that know nothing of atoms on top of each other."""
 
+import os
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +74,7 @@ def minimize_energy(
     atoms = Atoms(positions=positions.value_in_unit(unit.angstrom))
     atoms.calc = calculator = _ContextCalculator(context)
     first_ev = atoms.get_potential_energy()
-    with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=None) as optimiser:
+    with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=os.devnull) as optimiser:
         for _ in optimiser.irun(fmax=0.0, steps=max_iterations or sys.maxsize):
             if _rms_kj(atoms) <= tolerance_kj:
                 break
@@ -83,7 +85,7 @@ def minimize_energy(
 class _ContextCalculator(Calculator):
     """A Context as ASE sees it; it is left with the positions evaluated last."""
 
-    implemented_properties = ("energy", "forces")
+    implemented_properties: list[str] = ["energy", "forces"]
 
     def __init__(self, context: openmm.Context) -> None:
         super().__init__()
@@ -91,9 +93,13 @@ class _ContextCalculator(Calculator):
         self.evaluations = 0
 
     def calculate(
-        self, atoms: Atoms, properties: tuple[str, ...] = ("energy",), system_changes: list[str] = all_changes
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
     ) -> None:
         """What ASE calls when positions have changed."""
+        assert atoms is not None
         super().calculate(atoms, properties, system_changes)
         self.evaluations += 1
         self.context.setPositions(atoms.positions * units.ANGSTROM_TO_NM)
