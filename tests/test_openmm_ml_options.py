@@ -46,7 +46,7 @@ def test_types_and_a_device_object_reach_the_force():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precison": "double"}, "unknown option `precison` for the potential 'allegro'; known options: .*types, .*skin"),
+        ({"precison": "double"}, "unknown option `precison` for .* 'allegro'; known options: .*types.*skin"),
         ({"force_group": 1}, "unknown option `force_group`"),
         ({"precision": "half"}, "`precision` is 'half'; it can be 'single' or 'double'"),
         ({"skin": -1.0}, "`skin` is -1.0 nm; it must be zero or more"),
