@@ -17,7 +17,9 @@ class SimulateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     model: Path
-    """Model file."""
+    """Model file, of this package or of nequip: .safetensors, .ckpt, .nequip.zip or .nequip.pth."""
+    model_units: tuple[str, str] | None = None
+    """Energy and length in the training data of a model of nequip, which its file does not say: `eV angstrom`."""
     structure: Path
     """Where the atoms start: PDB, mmCIF, extended XYZ or what else ASE reads; the box comes from it."""
     replicate: tuple[int, int, int] = (1, 1, 1)
