@@ -141,6 +141,9 @@ class AllegroCalculator(Calculator):
                     f"the atoms are periodic along direction {direction}, but cell vector {direction} is zero; "
                     "set the cell, or `atoms.pbc` to False there"
                 )
+        broken = ~np.isfinite(atoms.positions).all(axis=1)
+        if broken.any():  # before a cell is made from them
+            raise ValueError(f"the position of atom {broken.argmax()} is not a finite number; take shorter steps")
         types = atom_types(self.type_names, None, types=atoms.get_chemical_symbols())
         cell = self.open_cell.completed(atoms.positions, atoms.cell.array, atoms.pbc)
         return (

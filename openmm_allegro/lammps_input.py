@@ -117,18 +117,19 @@ def dynamics(config: LammpsConfig, structure: Structure) -> str:
     ]
     if config.minimize:
         tolerance = config.minimize_tolerance_kj / units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM * math.sqrt(3 * n_atoms)
+        iterations = config.minimize_iterations or 10**8
         lines += [
-            f"minimize 0 {tolerance!r} {config.minimize_iterations} {10 * config.minimize_iterations}",
+            f"minimize 0 {tolerance!r} {iterations} {10 * iterations}",
             "reset_timestep 0",
         ]
     temperature, seed = config.temperature_k, config.seed
     lines.append(f"velocity all create {temperature!r} {seed} mom yes rot no dist gaussian")
-    if config.held_constant == "NPT":
+    if config.ensemble == "NPT":
         pressure, period = config.pressure_bar, config.barostat_ps
         lines.append(f"fix integrate all nph iso {pressure!r} {pressure!r} {period!r} ptemp {temperature!r}")
     else:
         lines.append("fix integrate all nve")
-    if config.held_constant != "NVE":
+    if config.ensemble != "NVE":
         lines.append(
             f"fix thermostat all langevin {temperature!r} {temperature!r} {1 / config.friction_per_ps!r} {seed}"
         )

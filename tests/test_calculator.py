@@ -260,6 +260,11 @@ def test_atoms_that_the_model_does_not_know_or_that_lack_a_cell_are_refused():
     atoms.symbols[3] = "Na"
     with pytest.raises(ValueError, match="atom 3 is Na, but this model knows only H, O"):
         atoms.get_potential_energy()
+    lost = some_atoms(pbc=(1, 1, 0))
+    lost.positions[2, 2] = np.nan
+    lost.calc = calculator()
+    with pytest.raises(ValueError, match="the position of atom 2 is not a finite number; take shorter steps"):
+        lost.get_forces()
     bare = some_atoms(pbc=(1, 1, 0))
     bare.cell[1] = 0
     bare.calc = calculator()
