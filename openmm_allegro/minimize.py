@@ -75,7 +75,9 @@ def minimize_energy(
     masses = [system.getParticleMass(number).value_in_unit(unit.dalton) for number in range(system.getNumParticles())]
     moving = np.flatnonzero(masses)
     if len(moving) == 0:
-        raise ValueError("no particle of the System can move, as each has the mass 0; give those masses that shall move")
+        raise ValueError(
+            "no particle of the System can move, as each has the mass 0; give those masses that shall move"
+        )
     calculator = _ContextCalculator(context, moving)
     atoms = Atoms(positions=calculator.positions_nm[moving] * units.NM_TO_ANGSTROM, calculator=calculator)
     first_ev = atoms.get_potential_energy()

@@ -67,7 +67,11 @@ def convert_file(
     try:
         found = read_nequip(path, kind)
     except NotAllegro as error:
-        runs = "; AllegroForce and `openmm-allegro simulate` run it as it is, with `model_units`" if kind == "torchscript" else ""
+        runs = (
+            "; AllegroForce and `openmm-allegro simulate` run it as it is, with `model_units`"
+            if kind == "torchscript"
+            else ""
+        )
         raise ValueError(f"{error}{runs}") from error
     if given is None and not found.config.zbl:
         raise ValueError(

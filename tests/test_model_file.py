@@ -228,6 +228,23 @@ def test_simulate_and_the_calculator_take_files_of_nequip_as_the_converted_model
     assert main(["simulate", "--resume", "--steps", "2", "--output", str(tmp_path / "run"), "--json"]) == 0
 
 
+def test_openmm_ml_takes_a_file_of_nequip(folder):
+    openmmml = pytest.importorskip("openmmml", reason="openmm-ml is not installed")
+    positions, _, types = random_atoms(16, 5.5)
+    topology = app.Topology()
+    residue = topology.addResidue("A", topology.addChain())
+    for of_type in types.tolist():
+        topology.addAtom("A", app.Element.getBySymbol("HO"[of_type]), residue)
+    potential = openmmml.MLPotential("allegro", modelPath=str(folder / "plain.ckpt"))
+    system = potential.createSystem(topology, model_units=EV_AND_ANGSTROM, precision="double")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context.setPositions(positions.numpy() * units.ANGSTROM_TO_NM)
+    energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    model = loaded(folder / "plain.ckpt", EV_AND_ANGSTROM)
+    expected = Potential(model)(positions, torch.zeros((3, 3)), types)[0].item() * units.EV_TO_KJ_PER_MOL
+    assert energy == pytest.approx(expected, rel=1e-10)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -46,7 +46,10 @@ def test_types_and_a_device_object_reach_the_force():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precison": "double"}, "unknown option `precison` for the potential 'allegro'; known options: types, .*skin"),
+        (
+            {"precison": "double"},
+            "unknown option `precison` for the potential 'allegro'; known options: model_units, types, .*skin",
+        ),
         ({"force_group": 1}, "unknown option `force_group`"),
         ({"precision": "half"}, "`precision` is 'half'; it can be 'single' or 'double'"),
         ({"skin": -1.0}, "`skin` is -1.0 nm; it must be zero or more"),
@@ -66,7 +69,9 @@ def test_wrong_options_are_refused_with_a_sentence(options, message):
 def test_a_potential_wants_a_model_and_no_other_option():
     with pytest.raises(ValueError, match=r"MLPotential\('allegro'\) needs `modelPath`, the path of a `.safetensors`"):
         MLPotential("allegro")
-    with pytest.raises(ValueError, match=r"has no option `lengthScale`, only `modelPath`; .* `model_units` of a file of nequip"):
+    with pytest.raises(
+        ValueError, match=r"has no option `lengthScale`, only `modelPath`; .* `model_units` of a file of nequip"
+    ):
         MLPotential("allegro", modelPath="model.safetensors", lengthScale=0.1, energyScale=96.5)
 
 
