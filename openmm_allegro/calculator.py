@@ -80,24 +80,24 @@ class AllegroCalculator(Calculator):
         if not 0 <= skin < np.inf:
             raise ValueError(f"`skin` is {skin} Å; it must be zero or more")
         dtype = DTYPES[PRECISIONS[precision]]
-        model = loaded(model, model_units)
-        if isinstance(model, ScriptedModel):
+        given = loaded(model, model_units)
+        if isinstance(given, ScriptedModel):
             raise ValueError(
                 "this file of nequip holds no Allegro model, and AllegroCalculator runs nothing else; take nequip's "
                 "own `NequIPCalculator`, or AllegroForce in OpenMM"
             )
         self.device = chosen_device(device)
         self.skin = skin
-        self.ensemble = model.in_precision(dtype) if isinstance(model, Ensemble) else None
+        self.ensemble = given.in_precision(dtype) if isinstance(given, Ensemble) else None
         if self.ensemble is not None:
             self.implemented_properties = [*type(self).implemented_properties, *SPREADS]
         self.members: Members | None = None
-        self.potential = Potential(dynamics_model(model, dtype), skin, tabulate=tabulate).to(self.device)
+        self.potential = Potential(dynamics_model(given, dtype), skin, tabulate=tabulate).to(self.device)
         if self.device.type == "cpu":
             self.potential.workers = Workers(self.potential.block, [self.device] * torch.get_num_threads())
         self.options = {"device": device, "precision": precision, "skin": skin, "tabulate": tabulate}
-        self.type_names: tuple[str, ...] = model.config.type_names
-        self.open_cell = OpenCell(model.config.r_max + skin)
+        self.type_names: tuple[str, ...] = given.config.type_names
+        self.open_cell = OpenCell(given.config.r_max + skin)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copied and pickled as the content of the model file and plain options."""

@@ -1,6 +1,7 @@
 """Energy minimisation in small steps, for potentials that know nothing of atoms on top of each other."""
 
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,7 +82,8 @@ def minimize_energy(
     calculator = _ContextCalculator(context, moving)
     atoms = Atoms(positions=calculator.positions_nm[moving] * units.NM_TO_ANGSTROM, calculator=calculator)
     first_ev = atoms.get_potential_energy()
-    with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=None) as optimiser:
+    max_step_angstrom = max_step_nm * units.NM_TO_ANGSTROM
+    with LBFGS(atoms, maxstep=max_step_angstrom, logfile=None) as optimiser:  # type: ignore[arg-type]
         for _ in optimiser.irun(fmax=0.0, steps=max_iterations or sys.maxsize):
             if _rms_kj(atoms) <= tolerance_kj:
                 break
@@ -92,7 +94,7 @@ def minimize_energy(
 class _ContextCalculator(Calculator):
     """The atoms of a Context that move, as ASE sees them; it is left with the positions evaluated last."""
 
-    implemented_properties = ("energy", "forces")
+    implemented_properties: list[str] = ["energy", "forces"]
 
     def __init__(self, context: openmm.Context, moving: NDArray[np.integer]) -> None:
         """moving: indices of the particles that ASE moves."""
@@ -104,12 +106,16 @@ class _ContextCalculator(Calculator):
         self.evaluations = 0
 
     def calculate(
-        self, atoms: Atoms, properties: tuple[str, ...] = ("energy",), system_changes: list[str] = all_changes
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
     ) -> None:
         """What ASE calls when positions have changed."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # ASE's copy of what it was given
         self.evaluations += 1
-        self.positions_nm[self.moving] = atoms.positions * units.ANGSTROM_TO_NM
+        self.positions_nm[self.moving] = self.atoms.positions * units.ANGSTROM_TO_NM
         self.context.setPositions(self.positions_nm)
         self.context.computeVirtualSites()
         state = self.context.getState(energy=True, forces=True)

@@ -57,14 +57,14 @@ class RunConfig(BaseModel):
     device: str = "auto"
     """Where the model runs: `auto`, `cpu`, `cuda` or `cuda:1`."""
 
-    @model_validator(mode="after")
-    def _check_length(self) -> Self:
+    def check_length(self) -> None:
+        """Refuse options of which the length of the run does not follow."""
         if (self.steps is None) == (self.duration_ps is None):
             raise ValueError("say how long to run: either `steps` or `duration_ps`, one of the two")
-        return self
 
     @model_validator(mode="after")
     def _check_run(self) -> Self:
+        self.check_length()
         if self.n_steps < 1:
             raise ValueError(f"`duration_ps` is {self.duration_ps}, shorter than one step of {self.timestep_fs} fs")
         if min(self.replicate) < 1:

@@ -35,14 +35,14 @@ class SimulateConfig(RunConfig):
     stages: tuple[Stage, ...] = ()
     """Stages that follow each other, each a table `[[stages]]`, instead of one length and temperature."""
 
-    @model_validator(mode="after")
-    def _check_length(self) -> Self:
+    def check_length(self) -> None:
+        """Refuse options of which the length of the run does not follow."""
         if not self.stages:
-            return super()._check_length()
-        if self.steps is not None or self.duration_ps is not None:
+            super().check_length()
+        elif self.steps is not None or self.duration_ps is not None:
             raise ValueError("each of the `stages` has its own length; leave out `steps` and `duration_ps`")
-        check_names(self.stages)
-        return self
+        else:
+            check_names(self.stages)
 
     @model_validator(mode="after")
     def _check_uncertainty(self) -> Self:
