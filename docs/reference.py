@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from openmm_allegro.analysis.catalogue import described
 from openmm_allegro.cli import app
 from openmm_allegro.config import AllegroConfig
+from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.simulate_config import SimulateConfig
 from openmm_allegro.stages import Stage
 from openmm_allegro.training.config import DataOptions, OptimizerOptions, RunOptions
@@ -34,7 +35,8 @@ def write_reference(folder: Path) -> None:
         "training_options": "# Options of a training file\n\n" + "\n".join(sections),
         "simulation_options": "# Options of a simulation\n\n"
         + _option_table("Of the whole run", SimulateConfig)
-        + _option_table("stages", Stage),
+        + _option_table("stages", Stage)
+        + _option_table("In LAMMPS", LammpsConfig),
         "analyses": f"# Analyses by name\n\n```text\n{described()}\n```\n",
     }
     for name, text in pages.items():

@@ -14,14 +14,16 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from openmm_allegro.checkpoint import DTYPES, is_ensemble, load_model
+from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
-from openmm_allegro.ensemble_file import dynamics_model, from_bytes, load_ensemble, to_bytes
+from openmm_allegro.ensemble_file import dynamics_model, from_bytes, to_bytes
 from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.model import Allegro
+from openmm_allegro.model_file import loaded
 from openmm_allegro.open_cell import OpenCell
 from openmm_allegro.potential import Potential
+from openmm_allegro.scripted import ScriptedModel
 from openmm_allegro.spread import Members
 from openmm_allegro.workers import Workers
 
@@ -46,6 +48,7 @@ class AllegroCalculator(Calculator):
         self,
         model: Allegro | Ensemble | str | Path,
         *,
+        model_units: tuple[str, str] | None = None,
         device: str = "auto",
         precision: str = "single",
         skin: float = 1.0,
@@ -56,7 +59,10 @@ class AllegroCalculator(Calculator):
         Parameters
         ----------
         model
-            A model or an ensemble, or the path of a `.safetensors` file of one.
+            A model or an ensemble, or the path of a `.safetensors` file of one; or the path of a model trained with
+            nequip-allegro 0.5-0.8: a `.ckpt`, `.nequip.zip` or `.nequip.pth`.
+        model_units
+            What a file of nequip was trained in, which it does not say: energy and length, as ('eV', 'angstrom').
         device
             'auto', 'cpu', 'cuda', 'cuda:1'.
         precision
@@ -74,20 +80,24 @@ class AllegroCalculator(Calculator):
         if not 0 <= skin < np.inf:
             raise ValueError(f"`skin` is {skin} Å; it must be zero or more")
         dtype = DTYPES[PRECISIONS[precision]]
-        if isinstance(model, str | Path):
-            model = load_ensemble(model) if is_ensemble(model) else load_model(model)
+        given = loaded(model, model_units)
+        if isinstance(given, ScriptedModel):
+            raise ValueError(
+                "this file of nequip holds no Allegro model, and AllegroCalculator runs nothing else; take nequip's "
+                "own `NequIPCalculator`, or AllegroForce in OpenMM"
+            )
         self.device = chosen_device(device)
         self.skin = skin
-        self.ensemble = model.in_precision(dtype) if isinstance(model, Ensemble) else None
+        self.ensemble = given.in_precision(dtype) if isinstance(given, Ensemble) else None
         if self.ensemble is not None:
             self.implemented_properties = [*type(self).implemented_properties, *SPREADS]
         self.members: Members | None = None
-        self.potential = Potential(dynamics_model(model, dtype), skin, tabulate=tabulate).to(self.device)
+        self.potential = Potential(dynamics_model(given, dtype), skin, tabulate=tabulate).to(self.device)
         if self.device.type == "cpu":
             self.potential.workers = Workers(self.potential.block, [self.device] * torch.get_num_threads())
         self.options = {"device": device, "precision": precision, "skin": skin, "tabulate": tabulate}
-        self.type_names: tuple[str, ...] = model.config.type_names
-        self.open_cell = OpenCell(model.config.r_max + skin)
+        self.type_names: tuple[str, ...] = given.config.type_names
+        self.open_cell = OpenCell(given.config.r_max + skin)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copied and pickled as the content of the model file and plain options."""
@@ -102,9 +112,10 @@ class AllegroCalculator(Calculator):
         """What ASE calls when a result is asked for that it does not have."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # ASE's copy of what it was given
+        if system_changes:
+            self.results = {}  # also if what follows fails
         positions, cell, types = self.tensors(self.atoms)
-        if system_changes or "energy" not in self.results:
-            self.results = {}
+        if "energy" not in self.results:
             total = self.potential.of_atoms(positions, cell, types)
             energy = total.energies.sum().item()
             self.results.update(energy=energy, free_energy=energy, energies=total.energies.cpu().numpy())
@@ -130,6 +141,9 @@ class AllegroCalculator(Calculator):
                     f"the atoms are periodic along direction {direction}, but cell vector {direction} is zero; "
                     "set the cell, or `atoms.pbc` to False there"
                 )
+        broken = ~np.isfinite(atoms.positions).all(axis=1)
+        if broken.any():  # before a cell is made from them
+            raise ValueError(f"the position of atom {broken.argmax()} is not a finite number; take shorter steps")
         types = atom_types(self.type_names, None, types=atoms.get_chemical_symbols())
         cell = self.open_cell.completed(atoms.positions, atoms.cell.array, atoms.pbc)
         return (

@@ -148,10 +148,15 @@ def _header_length(start: bytes, source: str) -> int:
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise ValueError(
             f"{source} is a pickle or a zip archive (a PyTorch file?), which may run code when opened, where a "
-            "`.safetensors` model is expected; if it is a model of nequip, make one of it by `openmm-allegro convert "
-            f"{source}`"
+            f"`.safetensors` model is expected; if it is a model of nequip-allegro, convert it first by "
+            f"`{convert_command(source)}`, with the units that it was trained in"
         )
     raise ValueError(f"{source} is not a model file: it does not begin as a safetensors file does")
+
+
+def convert_command(source: str) -> str:
+    """What makes a model file of ours of one of nequip."""
+    return f"openmm-allegro convert {source} --energy-units eV --length-units angstrom --output model.safetensors"
 
 
 def is_ensemble(path: str | Path) -> bool:

@@ -199,6 +199,7 @@ def lammps(
 ) -> None:
     """Run molecular dynamics in LAMMPS on many cores, GPUs or machines.
 
+    Options come from the TOML file, flags on top of it, and mean what they mean for simulate.
     LAMMPS divides the atoms among MPI ranks, one for each core or GPU, which it needs not be told on one machine. On
     several machines put mpiexec or srun before the command and leave out --ranks.
 

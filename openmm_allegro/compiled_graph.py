@@ -11,6 +11,7 @@ from torch import Tensor
 
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.folded_ensemble import folded
+from openmm_allegro.graph import edge_vectors, image_shifts, stress_of, symmetric
 from openmm_allegro.model import Allegro
 
 
@@ -30,9 +31,9 @@ class CompiledGraph(torch.nn.Module):
         virial; with a cell atomic_energy, total_energy, forces and stress.
         """
         positions, edge_index, types = fields[:3]
-        vectors = positions.index_select(0, edge_index[1]) - positions.index_select(0, edge_index[0])
+        vectors = edge_vectors(positions, edge_index)
         if len(fields) > 3:
-            vectors = vectors + torch.mm(fields[4], fields[3].view(3, 3))
+            vectors = vectors + image_shifts(fields[4], fields[3])
         n_atoms = positions.shape[0]
         slots, k = self.slots(edge_index[0], vectors, n_atoms)
         matrix = vectors.new_zeros((n_atoms * k + 1, 3)) + 2.0 * self.cutoff * torch.eye(3).to(vectors)[0]
@@ -42,12 +43,10 @@ class CompiledGraph(torch.nn.Module):
         energies, gradient = self.folded(matrix, types, types.index_select(0, neighbours).view(n_atoms, k))
         flat = gradient.reshape(-1, 3)
         forces = torch.zeros_like(positions).index_add(0, neighbours, -flat.to(positions)) + gradient.sum(1)
-        virial = -torch.mm(matrix.reshape(-1, 3).t().to(flat), flat).to(positions)
-        virial = ((virial + virial.t()) / 2).unsqueeze(0)
+        virial = symmetric(-torch.mm(matrix.reshape(-1, 3).t().to(flat), flat))
         if len(fields) == 3:
             return [energies.unsqueeze(1), forces, virial]
-        stress = -virial / torch.linalg.det(fields[3].view(3, 3)).abs()
-        return [energies.unsqueeze(1), energies.sum().view(1, 1), forces, stress]
+        return [energies.unsqueeze(1), energies.sum().view(1, 1), forces, stress_of(virial, fields[3])]
 
     def slots(self, centre: Tensor, vectors: Tensor, n_atoms: int) -> tuple[Tensor, int]:
         """Where in n rows of k each pair goes, the place behind the last for those beyond the cutoff; and k.

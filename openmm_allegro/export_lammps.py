@@ -1,19 +1,15 @@
 """A model and a structure to a folder that LAMMPS runs, if it was built with `pair_style allegro`."""
 
-import io
 from pathlib import Path
 
-import ase
-import numpy as np
-from ase.io.lammpsdata import write_lammps_data
-from openmm import unit
+from openmm import app, unit
 
-from openmm_allegro import units
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.export_graph import export_graph
 from openmm_allegro.force import atom_types
-from openmm_allegro.structure import Structure, read_structure
+from openmm_allegro.lammps_data import Atoms, data_file
+from openmm_allegro.structure import read_structure
 
 INPUT = """\
 # Molecular dynamics with an Allegro model in LAMMPS, built with github.com/mir-group/pair_nequip_allegro:
@@ -62,28 +58,13 @@ def export_lammps(
         raise ValueError(f"`output` is `{folder}`, which exists already; name a new folder")
     structure = read_structure(structure_path)
     type_names = load_for_dynamics(model_path).config.type_names
-    atom_types(type_names, structure.topology)  # refuses elements that the model does not know
-    atoms = boxed_atoms(structure, margin=10.0)
+    types = [index + 1 for index in atom_types(type_names, structure.topology)]
+    masses = [app.Element.getBySymbol(name).mass.value_in_unit(unit.dalton) for name in type_names]
     periodic = structure.topology.getPeriodicBoxVectors() is not None
     folder.mkdir(parents=True)
     written = export_graph(model_path, folder / "model.nequip.pth", precision)
-    data = io.StringIO()
-    write_lammps_data(data, atoms, specorder=list(type_names), units="metal", atom_style="atomic", masses=True)
-    write_whole(folder / "structure.data", data.getvalue().encode())
+    data = data_file(Atoms(list(type_names), masses, types), structure)
+    write_whole(folder / "structure.data", data.encode())
     words = {"boundary": "p p p" if periodic else "s s s", "model": "model.nequip.pth", "types": " ".join(type_names)}
     write_whole(folder / "in.lammps", INPUT.format(**words).encode())
-    return {"folder": folder, "n_atoms": len(atoms), "periodic": periodic, **written}
-
-
-def boxed_atoms(structure: Structure, margin: float) -> ase.Atoms:
-    """A structure for ASE's writer; without periodicity in a box with this margin [Å], as LAMMPS wants one to start."""
-    symbols = [atom.element.symbol for atom in structure.topology.atoms()]
-    positions = structure.positions_nm * units.NM_TO_ANGSTROM
-    box = structure.topology.getPeriodicBoxVectors()
-    if box is None:
-        cell = np.diag(np.ptp(positions, axis=0) + 2 * margin)
-        return ase.Atoms(symbols, positions - positions.min(0) + margin, cell=cell)
-    cell = np.array([list(vector.value_in_unit(unit.angstrom)) for vector in box])
-    atoms = ase.Atoms(symbols, positions, cell=cell, pbc=True)
-    atoms.wrap()
-    return atoms
+    return {"folder": folder, "n_atoms": len(types), "periodic": periodic, **written}

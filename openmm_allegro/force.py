@@ -23,7 +23,7 @@ from openmm_allegro.ensemble_file import dynamics_model
 from openmm_allegro.export import ForceModule
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.model import Allegro
-from openmm_allegro.model_file import load_for_force
+from openmm_allegro.model_file import loaded
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedModel, ScriptedPotential
 
@@ -107,9 +107,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
     dtype = DTYPES[PRECISIONS[precision]]
-    if isinstance(model, str | Path):
-        model = load_for_force(model, dtype, model_units)
-    elif not isinstance(model, ScriptedModel):
+    model = loaded(model, model_units)
+    if not isinstance(model, ScriptedModel):
         model = dynamics_model(model, dtype)
     indices = checked_atoms(atoms, topology)
     type_indices = atom_types(model.config.type_names, topology, indices, types, atomic_numbers)

@@ -49,7 +49,9 @@ class GraphPotential(torch.nn.Module):
         types = data["atom_types"].flatten()
         if "batch" in data and positions.shape[0] > 0 and int(data["batch"].max()) > 0:
             raise ValueError("this model takes one system at a time, but `batch` names several; give them one by one")
-        vectors = edge_vectors(data, positions)
+        vectors = edge_vectors(positions, data["edge_index"])
+        if "edge_cell_shift" in data and "cell" in data:
+            vectors = vectors + image_shifts(data["edge_cell_shift"].data, data["cell"].data)
         total = zeros(positions, self.dtype)
         pairs, alone = self.sorted_pairs(data["edge_index"], vectors, positions.shape[0])
         nobody = torch.zeros((alone.shape[0], 0), dtype=torch.int64, device=positions.device)
@@ -72,19 +74,31 @@ class GraphPotential(torch.nn.Module):
         return pairs, torch.nonzero(counts == 0).flatten()
 
 
-def edge_vectors(data: dict[str, Tensor], positions: Tensor) -> Tensor:
-    """From centre to neighbour, (e, 3) [Å]. data: see `GraphPotential.forward`; positions: (n, 3) [Å]."""
-    edge_index = data["edge_index"]
-    vectors = positions.index_select(0, edge_index[1]) - positions.index_select(0, edge_index[0])
-    if "edge_cell_shift" in data and "cell" in data:
-        vectors = vectors + torch.mm(data["edge_cell_shift"].data.to(vectors), data["cell"].data.view(3, 3).to(vectors))
-    return vectors
+def edge_vectors(positions: Tensor, edge_index: Tensor) -> Tensor:
+    """From centre to neighbour within the cell, (e, 3) [Å]. positions: (n, 3) [Å]; edge_index: (2, e)."""
+    return positions.index_select(0, edge_index[1]) - positions.index_select(0, edge_index[0])
+
+
+def image_shifts(shifts: Tensor, cell: Tensor) -> Tensor:
+    """What leads from there to images, (e, 3) float64 [Å]. shifts: (e, 3) in lattice vectors; cell: (1, 3, 3) [Å]."""
+    return torch.mm(shifts.to(torch.float64), cell.view(3, 3).to(torch.float64))
+
+
+def symmetric(virial: Tensor) -> Tensor:
+    """A virial (3, 3) [eV] as other programs take it, of which LAMMPS reads one half: (1, 3, 3) float64."""
+    virial = virial.to(torch.float64).unsqueeze(0)
+    return (virial + virial.transpose(1, 2)) / 2
+
+
+def stress_of(virial: Tensor, cell: Tensor) -> Tensor:
+    """(1, 3, 3) [eV/Å³], not a number in a cell (1, 3, 3) [Å] without volume. virial: (1, 3, 3) float64 [eV]."""
+    volume = torch.linalg.det(cell.view(3, 3).to(virial)).abs()
+    return torch.where(volume > 0, -virial / volume, torch.full_like(virial, float("nan")))
 
 
 def answer(total: Total, data: dict[str, Tensor]) -> dict[str, Tensor]:
     """What a graph's energies and forces are called. data: see `GraphPotential.forward`."""
-    virial = total.virial.to(torch.float64).unsqueeze(0)
-    virial = (virial + virial.transpose(1, 2)) / 2  # LAMMPS reads one half of it
+    virial = symmetric(total.virial)
     found = {
         "atomic_energy": total.energies.unsqueeze(1),
         "total_energy": total.energies.sum().view(1, 1),
@@ -92,6 +106,5 @@ def answer(total: Total, data: dict[str, Tensor]) -> dict[str, Tensor]:
         "virial": virial,
     }
     if "cell" in data:
-        volume = torch.linalg.det(data["cell"].data.view(3, 3).to(virial)).abs()
-        found["stress"] = torch.where(volume > 0, -virial / volume, torch.full_like(virial, float("nan")))
+        found["stress"] = stress_of(virial, data["cell"].data)
     return found

@@ -7,9 +7,7 @@ integrate. `run.py` does all three, and the run itself.
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 from openmm import unit
 
 from openmm_allegro import units
@@ -17,6 +15,7 @@ from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.force import atom_types
 from openmm_allegro.lammps_config import LammpsConfig
+from openmm_allegro.lammps_data import Atoms, data_file
 from openmm_allegro.lammps_force import commands
 from openmm_allegro.structure import Structure
 
@@ -24,19 +23,6 @@ ATOMS, SETUP, DYNAMICS, SCRIPT = "atoms.data", "setup.lammps", "dynamics.lammps"
 CONFIG, TYPES = "lammps.toml", "types.json"
 """Options, and the names of the atom types 1, 2, …: what `lammps_run` goes by."""
 PRESSURES = ("xx", "yy", "zz", "xy", "xz", "yz")
-MARGIN = 1.0
-"""Room around atoms that are not periodic, which LAMMPS adjusts [Å]."""
-
-
-class Atoms(NamedTuple):
-    """What LAMMPS calls a structure."""
-
-    types: list[str]
-    """Names of the atom types 1, 2, …: those of the model that there are."""
-    masses: list[float]
-    """Of each type [Da]."""
-    of_type: list[int]
-    """Type of each atom, counted from 1, (n,)."""
 
 
 def write_input(folder: Path, config: LammpsConfig, model: AllegroConfig, structure: Structure) -> None:
@@ -66,31 +52,6 @@ def typed_atoms(config: LammpsConfig, model: AllegroConfig, structure: Structure
     return Atoms(types, [mass_of[name] for name in types], [present.index(index) + 1 for index in indices])
 
 
-def data_file(atoms: Atoms, structure: Structure) -> str:
-    """`atoms.data`: box, masses and places, to the last digit."""
-    positions = structure.positions_nm * units.NM_TO_ANGSTROM
-    box = structure.topology.getPeriodicBoxVectors()
-    low, tilts = np.zeros(3), [0.0, 0.0, 0.0]
-    if box is None:
-        low, high = positions.min(0) - MARGIN, positions.max(0) + MARGIN
-    else:
-        cell = np.array([list(vector.value_in_unit(unit.nanometer)) for vector in box]) * units.NM_TO_ANGSTROM
-        high, tilts = np.diag(cell), [cell[1, 0], cell[2, 0], cell[2, 1]]  # the rows are lower triangular in both
-    lines = ["atoms for LAMMPS", "", f"{len(atoms.of_type)} atoms", f"{len(atoms.types)} atom types", ""]
-    for axis, (start, stop) in zip("xyz", zip(low, high, strict=True), strict=True):
-        lines.append(f"{float(start)!r} {float(stop)!r} {axis}lo {axis}hi")
-    if any(tilts):
-        lines.append(f"{' '.join(repr(float(tilt)) for tilt in tilts)} xy xz yz")
-    lines += ["", "Masses", ""]
-    lines += [
-        f"{i} {mass!r}  # {name}" for i, (mass, name) in enumerate(zip(atoms.masses, atoms.types, strict=True), 1)
-    ]
-    lines += ["", "Atoms  # atomic", ""]
-    for number, (of_type, (x, y, z)) in enumerate(zip(atoms.of_type, positions.tolist(), strict=True), 1):
-        lines.append(f"{number} {of_type} {x!r} {y!r} {z!r}")
-    return "\n".join(lines) + "\n"
-
-
 def setup(config: LammpsConfig, model: AllegroConfig, structure: Structure) -> str:
     """`setup.lammps`: all that comes before the model."""
     periodic = structure.topology.getPeriodicBoxVectors() is not None
@@ -117,18 +78,19 @@ def dynamics(config: LammpsConfig, structure: Structure) -> str:
     ]
     if config.minimize:
         tolerance = config.minimize_tolerance_kj / units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM * math.sqrt(3 * n_atoms)
+        iterations = config.minimize_iterations or 10**8
         lines += [
-            f"minimize 0 {tolerance!r} {config.minimize_iterations} {10 * config.minimize_iterations}",
+            f"minimize 0 {tolerance!r} {iterations} {10 * iterations}",
             "reset_timestep 0",
         ]
     temperature, seed = config.temperature_k, config.seed
     lines.append(f"velocity all create {temperature!r} {seed} mom yes rot no dist gaussian")
-    if config.held_constant == "NPT":
+    if config.ensemble == "NPT":
         pressure, period = config.pressure_bar, config.barostat_ps
         lines.append(f"fix integrate all nph iso {pressure!r} {pressure!r} {period!r} ptemp {temperature!r}")
     else:
         lines.append("fix integrate all nve")
-    if config.held_constant != "NVE":
+    if config.ensemble != "NVE":
         lines.append(
             f"fix thermostat all langevin {temperature!r} {temperature!r} {1 / config.friction_per_ps!r} {seed}"
         )

@@ -82,7 +82,7 @@ def _write_input(config: LammpsConfig, folder: Path) -> None:
             raise FileExistsError(f"`{folder}` already has `{name}` of another run; choose a new folder")
     config = config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
     structure = read_structure(config.structure, config.replicate)
-    if config.held_constant == "NPT" and structure.topology.getPeriodicBoxVectors() is None:
+    if config.ensemble == "NPT" and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
     model = load_for_dynamics(config.model)
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _bar(config: LammpsConfig, console: Console) -> Iterator[Tell]:
     words = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[speed]}"))
     hidden = not console.is_terminal or console.is_jupyter
     with Progress(*words, TimeRemainingColumn(), console=console, disable=hidden) as bar:
-        task = bar.add_task(config.held_constant, total=config.n_steps, speed="")
+        task = bar.add_task(config.ensemble, total=config.n_steps, speed="")
         begun: list[tuple[float, int]] = []
 
         def tell(message: dict[str, object]) -> None:

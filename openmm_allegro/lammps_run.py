@@ -155,7 +155,7 @@ class RankRun:
             "trajectory": str(folder / f"trajectory.{config.trajectory_format}"),
             "log": str(folder / LOG),
             "final_structure": str(folder / str(final)),
-            "ensemble": config.held_constant,
+            "ensemble": config.ensemble,
             "n_atoms": n_atoms,
             "steps": config.n_steps,
             "time_ps": config.n_steps * config.timestep_fs / 1000,

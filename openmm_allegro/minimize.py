@@ -10,6 +10,7 @@ import openmm
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import LBFGS
+from numpy.typing import NDArray
 from openmm import unit
 
 from openmm_allegro import units
@@ -44,12 +45,14 @@ def minimize_energy(
     OpenMM's own minimiser starts with a move of 1 nm, all atoms together, from which a learnt potential may not return:
     it has seen no atoms that overlap, and can give them very low energies. Here the steps are those of ASE's LBFGS.
 
+    Particles of mass 0 stay where they are, as in dynamics, and virtual sites follow the atoms that they belong to.
+
     Parameters
     ----------
     context
         With positions, which change.
     tolerance
-        Root mean square of the force components at which to stop [kJ/mol/nm or a Quantity].
+        Root mean square of the force components on the atoms that move, at which to stop [kJ/mol/nm or a Quantity].
     max_iterations
         0 goes on until that is reached.
     max_step
@@ -58,23 +61,30 @@ def minimize_energy(
     Raises
     ------
     ValueError
-        For a tolerance or a step that is not above zero, or a System with constraints.
+        For a tolerance or a step that is not above zero, or a System with constraints or without an atom that moves.
     FloatingPointError
         When a force is not a number.
     """
     tolerance_kj = _above_zero("tolerance", tolerance, unit.kilojoule_per_mole / unit.nanometer)
     max_step_nm = _above_zero("max_step", max_step, unit.nanometer)
-    n_constraints = context.getSystem().getNumConstraints()
+    system = context.getSystem()
+    n_constraints = system.getNumConstraints()
     if n_constraints > 0:
         raise ValueError(
             f"the System has {n_constraints} constraints, which these steps would not keep; minimise a System made "
             "without them, or use `openmm.LocalEnergyMinimizer`"
         )
-    positions = context.getState(positions=True).getPositions(asNumpy=True)
-    atoms = Atoms(positions=positions.value_in_unit(unit.angstrom))
-    atoms.calc = calculator = _ContextCalculator(context)
+    masses = [system.getParticleMass(number).value_in_unit(unit.dalton) for number in range(system.getNumParticles())]
+    moving = np.flatnonzero(masses)
+    if len(moving) == 0:
+        raise ValueError(
+            "no particle of the System can move, as each has the mass 0; give those masses that shall move"
+        )
+    calculator = _ContextCalculator(context, moving)
+    atoms = Atoms(positions=calculator.positions_nm[moving] * units.NM_TO_ANGSTROM, calculator=calculator)
     first_ev = atoms.get_potential_energy()
-    with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=os.devnull) as optimiser:
+    max_step_angstrom = max_step_nm * units.NM_TO_ANGSTROM
+    with LBFGS(atoms, maxstep=max_step_angstrom, logfile=os.devnull) as optimiser:
         for _ in optimiser.irun(fmax=0.0, steps=max_iterations or sys.maxsize):
             if _rms_kj(atoms) <= tolerance_kj:
                 break
@@ -83,13 +93,17 @@ def minimize_energy(
 
 
 class _ContextCalculator(Calculator):
-    """A Context as ASE sees it; it is left with the positions evaluated last."""
+    """The atoms of a Context that move, as ASE sees them; it is left with the positions evaluated last."""
 
     implemented_properties: list[str] = ["energy", "forces"]
 
-    def __init__(self, context: openmm.Context) -> None:
+    def __init__(self, context: openmm.Context, moving: NDArray[np.integer]) -> None:
+        """moving: indices of the particles that ASE moves."""
         super().__init__()
         self.context = context
+        self.moving = moving
+        self.positions_nm = context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+        """Of all particles (n, 3); virtual sites are where they were at first."""
         self.evaluations = 0
 
     def calculate(
@@ -99,14 +113,16 @@ class _ContextCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """What ASE calls when positions have changed."""
-        assert atoms is not None
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # ASE's copy of what it was given
         self.evaluations += 1
-        self.context.setPositions(atoms.positions * units.ANGSTROM_TO_NM)
+        self.positions_nm[self.moving] = self.atoms.positions * units.ANGSTROM_TO_NM
+        self.context.setPositions(self.positions_nm)
+        self.context.computeVirtualSites()
         state = self.context.getState(energy=True, forces=True)
-        forces_kj = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        forces_kj = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)[self.moving]
         if not np.isfinite(forces_kj).all():
-            atom = int(np.flatnonzero(~np.isfinite(forces_kj).all(axis=1))[0])
+            atom = self.moving[~np.isfinite(forces_kj).all(axis=1)][0]
             raise FloatingPointError(f"the force on atom {atom} is not a finite number")
         self.results = {
             "energy": state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) * units.KJ_PER_MOL_TO_EV,

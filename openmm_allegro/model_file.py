@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import torch
 from pydantic import JsonValue
 
 from openmm_allegro import units
-from openmm_allegro.checkpoint import save_model
-from openmm_allegro.ensemble import Ensemble, in_precision
-from openmm_allegro.ensemble_file import describe, load_for_dynamics
+from openmm_allegro.checkpoint import is_ensemble, load_model, save_model
+from openmm_allegro.ensemble import Ensemble
+from openmm_allegro.ensemble_file import describe, load_ensemble
 from openmm_allegro.model import Allegro
 from openmm_allegro.nequip_file import (
     LENGTH_UNITS,
@@ -24,31 +23,33 @@ from openmm_allegro.scripted import ScriptedModel, script_metadata, scripted_mod
 from openmm_allegro.summary import Description
 
 
-def load_for_force(
-    path: str | Path, dtype: torch.dtype | None = None, model_units: tuple[str, str] | None = None
+def loaded(
+    model: Allegro | Ensemble | ScriptedModel | str | Path, model_units: tuple[str, str] | None = None
 ) -> Allegro | Ensemble | ScriptedModel:
-    """What predicts energies and forces, from a file of ours or of nequip.
+    """What predicts energies and forces: given as it is, or by the path of a file of ours or of nequip.
 
-    dtype: of the weights; None means that of the file. model_units: what a file of nequip was trained in, as
-    ('eV', 'angstrom'); files of ours say so themselves.
+    model_units: what a file of nequip was trained in, as ('eV', 'angstrom'); files of ours say so themselves.
 
     An Allegro model of nequip runs in the telescoped form; what else `nequip-compile` or `nequip-deploy` wrote as
-    TorchScript, such as NequIP, runs as it is and in its own precision.
+    TorchScript, such as NequIP, runs as it is. Precision is that of the file.
     """
-    kind = recognise(path)
+    if not isinstance(model, str | Path):
+        if model_units is not None:
+            raise ValueError("`model_units` are of a file of nequip, and this model is loaded already; leave them out")
+        return model
+    path, kind = model, recognise(model)
     if kind == "safetensors":
         if model_units is not None:
             raise ValueError(f"{path} states its units itself; leave `model_units` out")
-        return load_for_dynamics(path, dtype)
+        return load_ensemble(path) if is_ensemble(path) else load_model(path)
     try:
-        model = converted(read_nequip(path, kind), model_units, str(path))
+        return converted(read_nequip(path, kind), model_units, str(path))
     except ValueError:
         # a TorchScript file can do without our network
         if kind != "torchscript" or model_units is None:
             raise
         energy, length = checked_units(model_units, False, str(path))
         return scripted_model(path, units.ENERGY_UNITS[energy], LENGTH_UNITS[length])
-    return in_precision(model, dtype or model.dtype)
 
 
 def convert_file(
@@ -67,7 +68,11 @@ def convert_file(
     try:
         found = read_nequip(path, kind)
     except NotAllegro as error:
-        runs = "; AllegroForce runs it as it is, with `model_units`" if kind == "torchscript" else ""
+        runs = (
+            "; AllegroForce and `openmm-allegro simulate` run it as it is, with `model_units`"
+            if kind == "torchscript"
+            else ""
+        )
         raise ValueError(f"{error}{runs}") from error
     if given is None and not found.config.zbl:
         raise ValueError(

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from openmm_allegro import units
+from openmm_allegro.checkpoint import convert_command
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
 from openmm_allegro.nequip import copy_named_weights
@@ -82,8 +83,8 @@ def checked_units(model_units: tuple[str, str] | None, zbl: bool, source: str) -
     if model_units is None:
         raise ValueError(
             f"{source} does not say what units it was trained in, as no file of nequip does; say so by "
-            "`model_units=('eV', 'angstrom')`, or convert it once by `openmm-allegro convert "
-            f"{source} --energy-units eV --length-units angstrom --output model.safetensors`"
+            "`model_units=('eV', 'angstrom')`, `--model-units eV angstrom` of `simulate`, or convert it once by "
+            f"`{convert_command(source)}`"
         )
     energy, length = model_units
     for name, known in ((energy, units.ENERGY_UNITS), (length, LENGTH_UNITS)):

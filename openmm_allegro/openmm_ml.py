@@ -30,12 +30,14 @@ class AllegroPotentialFactory:
         name
             What openmm-ml calls it: 'allegro'.
         modelPath
-            The path of a `.safetensors` file written by `openmm-allegro train` or `ensemble`, or a loaded model.
+            The path of a `.safetensors` file written by `openmm-allegro train` or `ensemble`, or of a file of nequip
+            as for `AllegroForce`, or a loaded model.
         """
         if options:
             raise ValueError(
                 f"MLPotential({name!r}) has no option `{next(iter(options))}`, only `modelPath`; options of the force "
-                "are for `createSystem` and `createMixedSystem`, and units are known from the model file"
+                "are for `createSystem` and `createMixedSystem`, `model_units` of a file of nequip among them; other "
+                "files say their units themselves"
             )
         if modelPath is None:
             raise ValueError(

@@ -23,7 +23,8 @@ class AllegroPotential(mlpotential.MLPotentialImpl):
     """What `MLPotential("allegro", modelPath=…)` computes with.
 
     `createSystem` and `createMixedSystem` take the options of AllegroForce by their names: `precision`, `device`,
-    `bridge`, `skin`, `max_memory`, `tabulate`, `kernels`, `types`, `atomic_numbers`, `periodic`, `scale_parameter`.
+    `bridge`, `model_units`, `skin`, `max_memory`, `tabulate`, `kernels`, `types`, `atomic_numbers`, `periodic`,
+    `scale_parameter`.
 
     Embedding is mechanical: the model sees the ML atoms only, and the force field has all interactions between them and
     the others, with its fixed charges. The model is not polarised by what surrounds it. Within the ML atoms openmm-ml

@@ -12,10 +12,12 @@ from openmm_allegro import units
 from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
-from openmm_allegro.ensemble_file import dynamics_model, load_for_dynamics
+from openmm_allegro.ensemble_file import dynamics_model
 from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.model import Allegro
+from openmm_allegro.model_file import loaded
 from openmm_allegro.potential import Potential
+from openmm_allegro.scripted import ScriptedModel
 from openmm_allegro.workers import Workers
 
 COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -37,6 +39,7 @@ class PressureReporter:
         model: Allegro | Ensemble | str | Path,
         topology: app.Topology,
         *,
+        model_units: tuple[str, str] | None = None,
         precision: str = "single",
         device: str = "auto",
         append: bool = False,
@@ -49,7 +52,7 @@ class PressureReporter:
             CSV file to write: step, time [ps], volume [nm³], Pxx, Pyy, Pzz, Pxy, Pxz, Pyz [bar].
         interval
             Steps between reports; a few femtoseconds for viscosities.
-        model, precision, device
+        model, model_units, precision, device
             As in `AllegroForce`.
         topology
             Gives the elements; it must have a box.
@@ -61,12 +64,14 @@ class PressureReporter:
         if topology.getPeriodicBoxVectors() is None:
             raise ValueError("the topology has no box, and without a volume there is no pressure; set its box vectors")
         dtype = DTYPES[PRECISIONS[precision]]
-        model = load_for_dynamics(model, dtype) if isinstance(model, str | Path) else dynamics_model(model, dtype)
+        given = loaded(model, model_units)
+        if isinstance(given, ScriptedModel):
+            raise ValueError(f"{model} runs as it is, and pressures are known of Allegro models only; leave them out")
         self.device = chosen_device(device)
-        self.potential = Potential(model, units.NM_TO_ANGSTROM * 0.1).to(self.device)
+        self.potential = Potential(dynamics_model(given, dtype), units.NM_TO_ANGSTROM * 0.1).to(self.device)
         if self.device.type == "cpu":
             self.potential.workers = Workers(self.potential.block, [self.device] * torch.get_num_threads())
-        self.types = torch.tensor(atom_types(model.config.type_names, topology)).to(self.device)
+        self.types = torch.tensor(atom_types(given.config.type_names, topology)).to(self.device)
         self.masses: NDArray[np.float64] | None = None
         self.path, self.interval = Path(file), interval
         if not append:

@@ -61,6 +61,7 @@ def _pressure_reporter(
         interval,
         config.model,
         simulation.topology,
+        model_units=config.model_units,
         precision=config.precision,
         device=config.device,
         append=n_lines > 0,

@@ -22,7 +22,12 @@ def build_simulation(config: SimulateConfig, structure: Structure, last_step: in
     if box is not None:
         system.setDefaultPeriodicBoxVectors(*box)
     force = AllegroForce(
-        config.model, structure.topology, bridge=config.bridge, device=config.device, precision=config.precision
+        config.model,
+        structure.topology,
+        model_units=config.model_units,
+        bridge=config.bridge,
+        device=config.device,
+        precision=config.precision,
     )
     system.addForce(force)
     system.addForce(openmm.CMMotionRemover())

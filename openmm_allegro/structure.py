@@ -97,7 +97,7 @@ def _from_openmm(file: app.PDBFile | app.PDBxFile) -> Structure:
 def _from_ase(path: Path) -> Structure:
     import ase.io
 
-    atoms = ase.io.read(path, index=-1)
+    atoms = ase.io.read(path, index=-1, parallel=False)  # under MPI it would wait for ranks that do not read
     assert isinstance(atoms, ase.Atoms)  # one index, one frame
     return structure_from_atoms(atoms)
 

@@ -201,6 +201,38 @@ def test_the_users_model_stays_as_it_is():
     assert all(parameter.dtype != torch.float16 for parameter in model.parameters())
 
 
+def test_nothing_is_left_of_other_atoms_after_a_failure():
+    atoms = some_atoms()
+    atoms.calc = calculator()
+    atoms.get_potential_energy()
+    sodium = atoms.copy()
+    sodium.symbols[3] = "Na"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="atom 3 is Na"):
+            atoms.calc.calculate(sodium)
+        with pytest.raises(ValueError, match="atom 3 is Na"):
+            atoms.calc.get_property("energy", sodium)
+
+
+def test_energy_follows_cell_species_and_periodicity_of_the_same_atoms():
+    atoms = some_atoms()
+    atoms.calc = calculator()
+    changes = {
+        "cell": lambda: atoms.set_cell(0.9 * atoms.cell),
+        "species": lambda: atoms.symbols.__setitem__(slice(0, 3), "O"),
+        "slab": lambda: atoms.set_pbc((1, 1, 0)),
+        "another slab": lambda: atoms.set_pbc((1, 0, 1)),
+        "molecule": lambda: atoms.set_pbc(False),
+        "crystal": lambda: atoms.set_pbc(True),
+    }
+    seen = [atoms.get_potential_energy()]
+    for name, change in changes.items():
+        change()
+        seen.append(atoms.get_potential_energy())
+        assert seen[-1] == pytest.approx(calculator().get_potential_energy(atoms), rel=1e-13), name
+    assert len(set(seen)) == 6  # the last is that of the same crystal again
+
+
 def test_one_calculator_serves_systems_of_different_sizes():
     model, shared = small_model(), AllegroCalculator(small_model(), precision="double")
     for n_atoms, pbc in ((12, True), (5, False), (1, False), (12, (1, 1, 0)), (30, True)):
@@ -228,6 +260,11 @@ def test_atoms_that_the_model_does_not_know_or_that_lack_a_cell_are_refused():
     atoms.symbols[3] = "Na"
     with pytest.raises(ValueError, match="atom 3 is Na, but this model knows only H, O"):
         atoms.get_potential_energy()
+    lost = some_atoms(pbc=(1, 1, 0))
+    lost.positions[2, 2] = np.nan
+    lost.calc = calculator()
+    with pytest.raises(ValueError, match="the position of atom 2 is not a finite number; take shorter steps"):
+        lost.get_forces()
     bare = some_atoms(pbc=(1, 1, 0))
     bare.cell[1] = 0
     bare.calc = calculator()

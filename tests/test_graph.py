@@ -18,7 +18,7 @@ from openmm_allegro.checkpoint import save_model
 from openmm_allegro.compiled_graph import CompiledGraph
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.ensemble_file import save_ensemble
-from openmm_allegro.export_compiled import OUTPUTS
+from openmm_allegro.export_compiled import INPUTS, OUTPUTS
 from openmm_allegro.export_graph import export_graph, graph_metadata
 from openmm_allegro.graph import GraphPotential
 from openmm_allegro.nequip import copy_nequip_weights
@@ -175,6 +175,26 @@ def test_atoms_without_neighbours_have_the_energies_of_isolated_atoms():
     found = torch.jit.script(GraphPotential(model))(data)
     assert found["atomic_energy"].tolist() == [[-2041.0], [-13.6]]
     assert not found["forces"].any()
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["torchscript", "for aotinductor"])
+def test_stress_is_minus_the_virial_over_the_volume_and_no_number_without_one(compiled):
+    model = small_model()
+    positions, cell, types = random_atoms(20, 9.0)
+    apart = torch.cdist(positions, positions)
+    edges = torch.nonzero((apart > 0) & (apart < 4)).t()
+    data = {"pos": positions, "edge_index": edges, "atom_types": types, "cell": cell.unsqueeze(0)}
+    data["edge_cell_shift"] = torch.zeros((edges.shape[1], 3), dtype=torch.float64)
+
+    def stress(cell):
+        now = data | {"cell": cell}
+        if compiled:
+            return CompiledGraph(model)([now[name] for name in INPUTS["ase"]])[3]
+        return torch.jit.script(GraphPotential(model))(now)["stress"]
+
+    virial = Potential(model)(positions, torch.zeros(3, 3), types)[2]
+    torch.testing.assert_close(stress(data["cell"]), -virial.unsqueeze(0) / torch.linalg.det(cell), rtol=0, atol=1e-13)
+    assert stress(torch.zeros_like(data["cell"])).isnan().all()
 
 
 @pytest.mark.parametrize("ensemble", [deep_ensemble(), last_layer_ensemble()], ids=["deep", "last layer"])

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library"},
-    {"config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary"},
+    {"config", "run_config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary"},
+    {"lammps_data"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body", "last_layer"},
@@ -18,8 +19,8 @@ LAYERS = [
     {"potential", "nequip", "nequip_options"},
     {"nequip_parts"},
     {"nequip_file"},
-    {"export", "workers", "spread", "graph", "compiled_graph", "model_file"},
-    {"bridges", "ghosts"},
+    {"export", "workers", "spread", "graph", "model_file"},
+    {"bridges", "ghosts", "compiled_graph"},
     {"force", "ghost_exchange", "lammps_config"},
     {"lammps_force"},
     {"lammps_input"},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase
 import lammps_ranks as cases
 import mdtraj
 import numpy as np
@@ -17,6 +18,7 @@ from conftest import small_model
 from openmm import app, unit
 from simulations import read_frames, read_log, write_inputs
 
+from openmm_allegro.calculator import AllegroCalculator
 from openmm_allegro.cli import main
 from openmm_allegro.force import AllegroForce
 from openmm_allegro.lammps_config import LammpsConfig, load_config
@@ -192,8 +194,7 @@ def test_input_has_the_structure_to_the_last_digit_and_no_run_is_made(inputs, tm
     ("options", "sentence"),
     [
         ({}, "say how long to run: either `steps` or `duration_ps`"),
-        ({"steps": 1, "ensemble": "npt"}, "`ensemble` is npt; say at which `pressure_bar`"),
-        ({"steps": 1, "ensemble": "nve", "pressure_bar": 1.0}, "`pressure_bar` is 1.0, but `ensemble` is nve"),
+        ({"steps": 1, "friction_per_ps": 0, "pressure_bar": 1.0}, "`pressure_bar` needs a thermostat; set `friction_"),
         ({"steps": 1, "replicate": (1, 0, 1)}, "each number must be at least 1"),
         ({"duration_ps": 1e-4}, "shorter than one step of 0.5 fs"),
     ],
@@ -218,6 +219,21 @@ def test_wrong_runs_are_refused_before_any_rank_starts(inputs, tmp_path):
         run_lammps(config, tmp_path / "run", dry_run=True)
     with pytest.raises(ValueError, match="`ranks` is 0; it must be at least 1"):
         run_lammps(config, tmp_path / "other", ranks=0)
+
+
+@pytest.mark.slow
+def test_a_structure_that_ase_reads_on_two_ranks_of_which_one_has_no_atoms(inputs, tmp_path):
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    atoms = ase.Atoms("OH2", [[1, 1, 1], [1.96, 1, 1], [0.76, 1.93, 1]], cell=[20, 20, 20], pbc=True)
+    atoms.write(tmp_path / "corner.xyz")
+    files = {"model": inputs / "model.safetensors", "structure": tmp_path / "corner.xyz", "precision": "double"}
+    still = {"steps": 1, "report_every": 1, "timestep_fs": 1e-6, "minimize": False, "friction_per_ps": 0}
+    run_lammps(LammpsConfig.model_validate(files | still), tmp_path / "run", ranks=2)
+    atoms.calc = AllegroCalculator(files["model"], precision="double")
+    expected = atoms.get_potential_energy() * EV_TO_KJ_PER_MOL
+    # float64, and atoms at 300 K move by 1e-8 Å in the step
+    assert float(read_log(tmp_path / "run")['"Potential Energy (kJ/mole)"'][0]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.slow

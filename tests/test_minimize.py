@@ -81,3 +81,59 @@ def test_a_force_that_is_no_number_is_an_error():
 def test_a_tolerance_of_zero_is_refused():
     with pytest.raises(ValueError, match=r"`tolerance` is 0 kJ/\(nm mol\); it must be above zero"):
         minimize_energy(one_particle("x^2", 0.1), tolerance=0.0)
+
+
+def test_fixed_particles_stay_and_virtual_sites_follow():
+    """A spring from a fixed particle to an atom, and a force on the site half way from one atom to the other."""
+    system = openmm.System()
+    for mass in (0.0, 1.0, 1.0, 0.0):
+        system.addParticle(mass)
+    system.setVirtualSite(3, openmm.TwoParticleAverageSite(1, 2, 0.5, 0.5))
+    spring = openmm.HarmonicBondForce()
+    spring.addBond(0, 1, 0.1, 1000.0)
+    spring.addBond(1, 2, 0.1, 1000.0)
+    pull = openmm.CustomExternalForce("500*((x-0.3)^2+y^2+z^2)")
+    pull.addParticle(3)
+    for force in (spring, pull):
+        system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context.setPositions([(0.02, 0.0, 0.0), (0.2, 0.01, 0.0), (0.35, 0.0, 0.02), (0.0, 0.0, 0.0)])
+    assert minimize_energy(context, tolerance=0.001).converged
+    found = context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    assert found[0].tolist() == [0.02, 0.0, 0.0]
+    assert found[3] == pytest.approx((found[1] + found[2]) / 2, abs=1e-12)
+    # along x: extensions a, b of the springs obey 1000 a = 1000 f, 1000 b = 500 f, f = 0.3 - (0.02 + 0.15 + a + b / 2)
+    pulled = 0.13 / 2.25
+    assert found[1] == pytest.approx([0.12 + pulled, 0, 0], abs=1e-4)
+    assert found[2] == pytest.approx([0.22 + 1.5 * pulled, 0, 0], abs=1e-4)
+
+
+def test_water_with_virtual_sites_reaches_the_minimum_that_openmm_finds():
+    topology, positions, _ = water_box(8)
+    topology.setPeriodicBoxVectors(None)
+    field = app.ForceField("tip4pew.xml")
+    modeller = app.Modeller(topology, positions)
+    modeller.addExtraParticles(field)
+    system = field.createSystem(modeller.topology, rigidWater=False, constraints=None)
+    oxygen = modeller.positions[0]
+    system.setParticleMass(0, 0.0)
+    contexts = [
+        openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+        for _ in range(2)
+    ]
+    ours, theirs = contexts
+    ours.setPositions(modeller.positions)
+    assert minimize_energy(ours, tolerance=1.0).converged
+    state = ours.getState(positions=True)
+    assert (state.getPositions()[0] - oxygen).value_in_unit(unit.nanometer) == openmm.Vec3(0, 0, 0)
+    theirs.setPositions(state.getPositions())
+    openmm.LocalEnergyMinimizer.minimize(theirs, 0.01)
+    lowest, found = (context.getState(energy=True).getPotentialEnergy() for context in (theirs, ours))
+    assert abs((found - lowest) / unit.kilojoule_per_mole) < 0.1
+
+
+def test_a_system_of_fixed_particles_is_refused():
+    context = one_particle("x^2", 0.1)
+    context.getSystem().setParticleMass(0, 0.0)
+    with pytest.raises(ValueError, match="no particle of the System can move, as each has the mass 0"):
+        minimize_energy(context)

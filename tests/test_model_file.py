@@ -11,15 +11,16 @@ import pytest
 import torch
 
 openmm = pytest.importorskip("openmm")
+import ase  # noqa: E402
 import numpy as np  # noqa: E402
 from conftest import random_atoms, small_config, small_model  # noqa: E402
 from openmm import app, unit  # noqa: E402
 
-from openmm_allegro import AllegroForce, units  # noqa: E402
+from openmm_allegro import AllegroCalculator, AllegroForce, units  # noqa: E402
 from openmm_allegro.checkpoint import load_model, read_metadata, save_model  # noqa: E402
 from openmm_allegro.cli import main  # noqa: E402
 from openmm_allegro.export import ForceModule, script_module  # noqa: E402
-from openmm_allegro.model_file import convert_file, describe_model, load_for_force  # noqa: E402
+from openmm_allegro.model_file import convert_file, describe_model, loaded  # noqa: E402
 from openmm_allegro.nequip_file import converted, read_nequip  # noqa: E402
 from openmm_allegro.nequip_options import config_of_options  # noqa: E402
 from openmm_allegro.potential import Potential  # noqa: E402
@@ -111,8 +112,8 @@ def test_a_deployed_model_run_as_it_is_gives_the_numbers_of_nequip(folder, name)
 
 
 def test_a_model_of_other_units_is_the_same_function_of_scaled_lengths_and_energies(folder):
-    own = load_for_force(folder / "plain.ckpt", model_units=EV_AND_ANGSTROM)
-    atomic = load_for_force(folder / "plain.ckpt", model_units=("Hartree", "bohr"))
+    own = loaded(folder / "plain.ckpt", model_units=EV_AND_ANGSTROM)
+    atomic = loaded(folder / "plain.ckpt", model_units=("Hartree", "bohr"))
     assert atomic.config.r_max == 4.0 * units.BOHR_TO_ANGSTROM
     positions, cell, types = random_atoms(16, 5.5)
     bohr = units.BOHR_TO_ANGSTROM
@@ -191,15 +192,78 @@ def test_a_model_run_as_it_is_refuses_what_it_cannot_do(folder):
 
 def test_units_are_asked_for_and_never_guessed(folder):
     with pytest.raises(ValueError, match="does not say what units .* `model_units=.*convert it once by"):
-        load_for_force(folder / "plain.ckpt")
+        loaded(folder / "plain.ckpt")
     with pytest.raises(ValueError, match="add `--energy-units eV --length-units angstrom`"):
         convert_file(folder / "plain.ckpt", folder / "never.safetensors")
     with pytest.raises(ValueError, match="'meV' is no unit of a model that is known here; known are eV, kcal/mol"):
-        load_for_force(folder / "plain.ckpt", model_units=("meV", "angstrom"))
+        loaded(folder / "plain.ckpt", model_units=("meV", "angstrom"))
     with pytest.raises(ValueError, match="has the ZBL repulsion in eV and Å, so that it cannot be in eV and nm"):
-        load_for_force(folder / "model.ckpt", model_units=("eV", "nm"))
+        loaded(folder / "model.ckpt", model_units=("eV", "nm"))
     with pytest.raises(ValueError, match="one is given; give both"):
         convert_file(folder / "plain.ckpt", folder / "never.safetensors", energy_units="eV")
+
+
+def test_simulate_and_the_calculator_take_files_of_nequip_as_the_converted_model(folder, tmp_path, capsys):
+    positions, cell, types = random_atoms(16, 5.5)
+    atoms = ase.Atoms(np.array(["H", "O"])[types], positions.numpy(), cell=cell.numpy(), pbc=True)
+    atoms.calc = AllegroCalculator(folder / "plain.ckpt", model_units=EV_AND_ANGSTROM, precision="double")
+    energy, forces, _ = torch.load(folder / "plain.numbers")
+    assert atoms.get_potential_energy() == pytest.approx(energy.item(), rel=1e-10)
+    np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-10 * float(forces.abs().max()))
+    with pytest.raises(ValueError, match="this file of nequip holds no Allegro model.*take nequip's own"):
+        AllegroCalculator(folder / "gnn.nequip.pth", model_units=EV_AND_ANGSTROM)
+    with pytest.raises(ValueError, match="`model_units` are of a file of nequip, and this model is loaded already"):
+        AllegroCalculator(small_model(), model_units=EV_AND_ANGSTROM)
+
+    atoms.write(tmp_path / "start.xyz")
+    words = ["simulate", "--model", str(folder / "plain.ckpt"), "--structure", str(tmp_path / "start.xyz")]
+    words += ["--steps", "1", "--report-every", "1", "--no-minimize", "--timestep-fs", "1e-6", "--precision", "double"]
+    words += ["--bridge", "python", "--platform", "Reference", "--output", str(tmp_path / "run"), "--json"]
+    assert main(words) == 1
+    assert "`--model-units eV angstrom` of `simulate`" in capsys.readouterr().err
+    assert main([*words, "--model-units", "eV", "angstrom"]) == 0
+    logged = (tmp_path / "run" / "log.csv").read_text().splitlines()[1].split(",")
+    # the cell is turned, and in a step of 1e-6 fs nothing moves
+    assert float(logged[2]) == pytest.approx(energy.item() * units.EV_TO_KJ_PER_MOL, rel=1e-7)
+    assert main(["simulate", "--resume", "--steps", "2", "--output", str(tmp_path / "run"), "--json"]) == 0
+
+
+def test_openmm_ml_takes_a_file_of_nequip(folder):
+    openmmml = pytest.importorskip("openmmml", reason="openmm-ml is not installed")
+    positions, _, types = random_atoms(16, 5.5)
+    topology = app.Topology()
+    residue = topology.addResidue("A", topology.addChain())
+    for of_type in types.tolist():
+        topology.addAtom("A", app.Element.getBySymbol("HO"[of_type]), residue)
+    potential = openmmml.MLPotential("allegro", modelPath=str(folder / "plain.ckpt"))
+    system = potential.createSystem(topology, model_units=EV_AND_ANGSTROM, precision="double")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context.setPositions(positions.numpy() * units.ANGSTROM_TO_NM)
+    energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    model = loaded(folder / "plain.ckpt", EV_AND_ANGSTROM)
+    expected = Potential(model)(positions, torch.zeros((3, 3)), types)[0].item() * units.EV_TO_KJ_PER_MOL
+    assert energy == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "FILE", "frames.xyz"],
+        ["ensemble", "FILE", "FILE"],
+        ["export", "FILE", "--format", "nequip"],
+        ["lammps", "--model", "FILE", "--structure", "STRUCTURE", "--steps", "1", "--dry-run"],
+        ["bench", "--model", "FILE"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_other_verbs_say_how_to_convert_a_file_of_nequip(folder, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]]).write("pair.xyz")
+    given = {"FILE": str(folder / "plain.ckpt"), "STRUCTURE": "pair.xyz"}
+    assert main([given.get(word, word) for word in words]) == 1
+    said = capsys.readouterr().err
+    assert f"convert it first by `openmm-allegro convert {folder / 'plain.ckpt'} --energy-units eV" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["pair.xyz"]
 
 
 def test_convert_writes_a_model_that_says_where_it_comes_from(folder, tmp_path, capsys):
@@ -344,7 +408,7 @@ def test_a_truncated_file_of_nequip_is_said_to_be_so(folder, tmp_path, name):
     whole = (folder / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="it is truncated, copy it again"):
-        load_for_force(tmp_path / name, model_units=EV_AND_ANGSTROM)
+        loaded(tmp_path / name, model_units=EV_AND_ANGSTROM)
 
 
 def test_a_published_model_has_the_energy_that_cp2k_published(ab_initio_data):
@@ -358,7 +422,7 @@ def test_a_published_model_has_the_energy_that_cp2k_published(ab_initio_data):
     positions = torch.tensor(np.array([row[1:4] for row in atoms], dtype=float))
     types = torch.tensor([("H", "O").index(row[0]) for row in atoms])
     cell = 9.8528 * torch.eye(3, dtype=torch.float64)
-    numbers = Potential(load_for_force(model))(positions, cell, types)
+    numbers = Potential(loaded(model))(positions, cell, types)
     as_it_is = ScriptedPotential(scripted_model(model, 1.0, 1.0))(positions, cell, types)
     assert relative(numbers, as_it_is) < 1e-10
     hartree_of_cp2k_ev = 27.21138386

@@ -66,7 +66,9 @@ def test_wrong_options_are_refused_with_a_sentence(options, message):
 def test_a_potential_wants_a_model_and_no_other_option():
     with pytest.raises(ValueError, match=r"MLPotential\('allegro'\) needs `modelPath`, the path of a `.safetensors`"):
         MLPotential("allegro")
-    with pytest.raises(ValueError, match=r"has no option `lengthScale`, only `modelPath`; .* units are known"):
+    with pytest.raises(
+        ValueError, match=r"has no option `lengthScale`, only `modelPath`; .* `model_units` of a file of nequip"
+    ):
         MLPotential("allegro", modelPath="model.safetensors", lengthScale=0.1, energyScale=96.5)
 
 

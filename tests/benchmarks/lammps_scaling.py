@@ -62,7 +62,7 @@ def start(folder: Path, sizes: list[int], ranks: int, steps: int) -> None:
     inputs = [folder / str(n_atoms) for n_atoms in sizes]
     for n_atoms, each in zip(sizes, inputs, strict=True):
         files = {"model": folder / "model.safetensors", "structure": each}
-        config = LammpsConfig(steps=steps, ensemble="nve", minimize=False, report_every=steps, **files)
+        config = LammpsConfig(steps=steps, friction_per_ps=0, minimize=False, report_every=steps, **files)
         each.mkdir()
         write_input(each, config, model.config, water(n_atoms))
     own = [sys.executable, __file__, "--steps", str(steps), "--rank-in", *map(str, inputs)]
