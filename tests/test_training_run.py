@@ -81,6 +81,16 @@ def assert_same_weights(one, other):
         assert torch.equal(tensor, second[name]), name
 
 
+def test_training_alone_does_not_ask_for_mpi(tmp_path, monkeypatch):
+    """An mpi4py that does not find its library raises when it is imported, and Lightning imports it if it may."""
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py" / "__init__.py").write_text("raise RuntimeError('cannot load MPI library')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mpi4py"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert run(write_toy_run(tmp_path, "max_steps = 1", count=8), tmp_path / "out").best_model.is_file()
+
+
 def test_training_lowers_the_error(tmp_path):
     path = write_toy_run(tmp_path, "max_epochs = 40", count=28)
     result = run(path, tmp_path / "out")

@@ -10,6 +10,7 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_allegro.checkpoint import load_model
@@ -207,12 +208,14 @@ def _fit(
     run = module.config.run
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    is_alone = n_devices * run.num_nodes == 1
     find_mpi()  # where mpi4py is installed Lightning imports it, which fails if it does not find its library
     trainer = lightning.Trainer(
         accelerator=device,
         devices=n_devices,
         num_nodes=run.num_nodes,
-        strategy=DDPStrategy(broadcast_buffers=False) if n_devices * run.num_nodes > 1 else "auto",
+        strategy="auto" if is_alone else DDPStrategy(broadcast_buffers=False),
+        plugins=[LightningEnvironment()] if is_alone else None,  # so that no others are looked for
         max_epochs=run.max_epochs or -1,
         max_steps=run.max_steps or -1,
         logger=TensorBoardLogger(keeper.folder, name="tensorboard", version=""),
