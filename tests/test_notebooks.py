@@ -96,6 +96,7 @@ def test_the_cells_of_the_quickstart_run(tmp_path, capsys):
         assert long in text
         text = text.replace(long, short)
     names: dict[str, object] = {"__name__": "__main__"}
+    plt.close("all")  # of earlier tests
     try:
         with chdir(tmp_path):
             exec(compile(text, "quickstart.ipynb", "exec"), names)
