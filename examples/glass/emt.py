@@ -46,10 +46,15 @@ def training_frames(n_alloys: int, config: SimulateConfig) -> list[ase.Atoms]:
 
 
 def labelled(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
-    """A copy, strained a little so that the stresses are no longer near zero, with its labels."""
+    """A copy with its labels, strained a little so that stresses are not near zero.
+
+    One of three is shaken, so that some atoms are closer to each other than in equilibrium.
+    """
     frame = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     strain = np.eye(3) * rng.normal(0, 0.015) + rng.normal(0, 0.005, (3, 3))
     frame.set_cell(frame.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
+    if rng.random() < 1 / 3:
+        frame.positions += rng.normal(0, 0.12, frame.positions.shape)
     frame.calc = EMT()
     frame.get_forces()
     frame.get_stress()
