@@ -38,6 +38,8 @@ class Glass:
     """(lines,)"""
     kelvin: np.ndarray
     """Temperature of the thermostat, (lines,)."""
+    cools: np.ndarray
+    """Whether it falls, (lines,)."""
     energy: np.ndarray
     """Of an atom [eV], (lines,)."""
     density: np.ndarray
@@ -54,10 +56,12 @@ class Glass:
     ) -> "Glass":
         """From time [ps], potential energy [eV] and volume [Å³] during the run, (lines, 3)."""
         mass = float(element_masses(frames.topology).sum())
-        steps = np.rint(1000 * course[:, 0] / config.timestep_fs).astype(int) - 1
+        steps = np.rint(1000 * course[:, 0] / config.timestep_fs).astype(int) - 1  # the last one before each line
+        legs = [leg_at(config.legs, step) for step in steps]
         return cls(
             time_ps=course[:, 0],
-            kelvin=np.array([temperature_at(leg_at(config.legs, step), step) for step in steps]),
+            kelvin=np.array([temperature_at(leg, step) for leg, step in zip(legs, steps, strict=True)]),
+            cools=np.array([leg.end_k < leg.start_k for leg in legs]),
             energy=course[:, 1] / frames.n_atoms,
             density=units.DALTON_PER_ANGSTROM3_TO_G_PER_CM3 * mass / course[:, 2],
             start_ps=start_ps,
@@ -135,9 +139,8 @@ def draw_way(axes: Axes, glasses: dict[str, Sequence[Glass]]) -> None:
     """Energy against the temperature of the thermostat while it falls, a line for each run."""
     for which, runs in glasses.items():
         for number, glass in enumerate(runs):
-            falls = np.flatnonzero((glass.kelvin < glass.kelvin[0]) & (np.gradient(glass.kelvin) < 0))
             label = which if number == 0 else None
-            axes.plot(glass.kelvin[falls], glass.energy[falls], color=COLOURS[which], lw=0.9, label=label)
+            axes.plot(glass.kelvin[glass.cools], glass.energy[glass.cools], color=COLOURS[which], lw=0.9, label=label)
     axes.set(xlabel="temperature of the thermostat / K", ylabel="potential energy of an atom / eV")
     axes.set_title("quench, each run", fontsize="small")
     axes.legend(frameon=False, fontsize="small")
