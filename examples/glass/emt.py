@@ -112,6 +112,9 @@ def melt_and_quench(atoms: ase.Atoms, config: SimulateConfig, folder: Path) -> n
 
     Returns time [ps], potential energy [eV] and volume [Å³] every `report_every` steps, (lines, 3).
     """
+    odd = next((leg.name for leg in config.legs if leg.n_steps % config.barostat_every), None)
+    if odd is not None:
+        raise ValueError(f"stage `{odd}` must be a multiple of the {config.barostat_every} steps of `barostat_every`")
     run = Dynamics(atoms, config.first_temperature_k, config, config.seed)
     course, frames, legs, every = [], [], config.legs, config.barostat_every
     for step in track(range(0, config.n_steps, every), f"EMT, run {config.seed}", transient=True):
