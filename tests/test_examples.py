@@ -10,6 +10,8 @@ import ase.io
 import mdtraj
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.cluster import Icosahedron
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 DATA = QUICKSTART / "data"
@@ -242,3 +244,49 @@ def test_the_mixed_example_leaves_its_report_and_figures(tmp_path):
     assert figures["du_dlambda_kj_per_mol"][-1] < figures["du_dlambda_kj_per_mol"][0] == 0
     assert not figures["bonds_failed"]
     assert 200 < figures["temperature_k"] < 420
+
+
+def shares_of_pairs(atoms, bond_angstrom, monkeypatch):
+    """What the glass example says of common neighbours: {(atoms, bonds among them): share of pairs}."""
+    monkeypatch.syspath_prepend(str(QUICKSTART.parent / "glass"))
+    from common_neighbours import pairs_of
+
+    kinds, counts = np.unique(pairs_of(atoms, bond_angstrom), axis=0, return_counts=True)
+    return {tuple(kind): count / counts.sum() for kind, count in zip(kinds.tolist(), counts, strict=True)}
+
+
+def test_common_neighbours_of_close_packed_crystals_are_four_with_two_bonds(monkeypatch):
+    cubic = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(3)
+    hexagonal = bulk("Co", "hcp", a=2.5, c=2.5 * np.sqrt(8 / 3)).repeat(4)
+    for crystal, bond in ((cubic, 3.0), (hexagonal, 3.0)):
+        assert shares_of_pairs(crystal, bond, monkeypatch) == {(4, 2): 1.0}
+
+
+def test_common_neighbours_in_an_icosahedron_are_five_around_the_centre(monkeypatch):
+    atoms = Icosahedron("Cu", 2)  # 12 bonds to the centre, whose ends share a ring of five
+    # 30 edges, each with two triangles outside and the centre, which is bonded to both tips
+    assert shares_of_pairs(atoms, 3.2, monkeypatch) == {(5, 5): 12 / 42, (3, 2): 30 / 42}
+
+
+@pytest.mark.slow
+def test_the_glass_example_melts_and_quenches_with_both_potentials(tmp_path):
+    done = subprocess.run(
+        [sys.executable, QUICKSTART.parent / "glass" / "glass.py", "--quick", "--output", tmp_path / "out"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())["figures"]
+    for name in figures:
+        assert len([line for line in done.stdout.splitlines() if name in line]) == 1
+    # by hand: 4 atoms of 85.707 u in a cube of 3.85 Å, halfway from copper's 3.615 to silver's 4.086 Å
+    assert figures["density, g/cm³"]["crystal"]["value"] == pytest.approx(9.976, rel=0.03)
+    assert figures["close-packed pairs, %"]["crystal"]["value"] > 80  # 100 at rest
+    assert figures["five-fold pairs, %"]["crystal"]["value"] < 2
+    # a tenth of the time is too short to melt: with EMT it stays the crystal, at another moment
+    assert figures["close-packed pairs, %"]["EMT"]["value"] > 80
+    assert figures["density, g/cm³"]["EMT"]["value"] == pytest.approx(9.8, rel=0.05)
+    assert figures["density, g/cm³"]["Allegro"]["value"] == pytest.approx(9.8, rel=0.25)  # seconds of training
