@@ -21,7 +21,7 @@ from openmm_allegro.export import ForceModule, script_module
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedModel, ScriptedPotential
-from openmm_allegro.workers import Workers
+from openmm_allegro.workers import work_on
 
 log = logging.getLogger("openmm_allegro")
 
@@ -141,10 +141,8 @@ class PythonComputation:
         if isinstance(module.potential, ScriptedPotential):
             if len(devices) > 1:
                 raise ValueError(f"`device` is {devices}, but a model that runs as it is can use one only; name one")
-        elif self.device.type == "cpu":
-            module.potential.workers = Workers(module.potential.block, devices * torch.get_num_threads())
-        elif len(devices) > 1:
-            module.potential.workers = Workers(module.potential.block, devices)
+        else:
+            work_on(module.potential, devices)
 
     def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
         """Called by OpenMM at every evaluation."""

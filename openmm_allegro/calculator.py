@@ -25,7 +25,7 @@ from openmm_allegro.open_cell import OpenCell
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedModel
 from openmm_allegro.spread import Members
-from openmm_allegro.workers import Workers
+from openmm_allegro.workers import work_on
 
 SPREADS = ("energy_spread", "force_spread")
 
@@ -93,8 +93,7 @@ class AllegroCalculator(Calculator):
             self.implemented_properties = [*type(self).implemented_properties, *SPREADS]
         self.members: Members | None = None
         self.potential = Potential(dynamics_model(given, dtype), skin, tabulate=tabulate).to(self.device)
-        if self.device.type == "cpu":
-            self.potential.workers = Workers(self.potential.block, [self.device] * torch.get_num_threads())
+        work_on(self.potential, [self.device])
         self.options = {"device": device, "precision": precision, "skin": skin, "tabulate": tabulate}
         self.type_names: tuple[str, ...] = given.config.type_names
         self.open_cell = OpenCell(given.config.r_max + skin)

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_allegro.cells import split, surroundings
+from openmm_allegro.cells import split
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.model import Allegro
 from openmm_allegro.neighbors import Neighbors
-from openmm_allegro.potential import Potential, Total, add_block, even_blocks, zeros
-from openmm_allegro.workers import COMPILE_AFTER, compiled
+from openmm_allegro.potential import Potential, Total, zeros
+from openmm_allegro.workers import work_on
 
 
 class Share(NamedTuple):
@@ -51,15 +51,8 @@ class GhostNeighbors(Neighbors):
     def build_among_ghosts(self, n_own: int) -> None:
         """Make a list for the first n_own places."""
         reach = self.places.new_full((3,), self.reach)
-        pieces = split(self.places[:, :n_own], self.piece_atoms)
-        members = [torch.cat((piece, surroundings(piece, self.places, reach))) for piece in pieces]
-        found = [self.search_piece(each, piece.shape[0]) for each, piece in zip(members, pieces, strict=True)]
-        self.order, self.pieces = torch.cat(pieces), len(pieces)
-        self.candidates = torch.cat([candidates for _, candidates in found])
-        self.starts = torch.nn.functional.pad(torch.cumsum(torch.cat([counts for counts, _ in found]), 0), (1, 0))
-        self.starts_here = self.starts.cpu()
-        self.reference, self.allowed = self.places, (self.reach - self.cutoff) / 2
-        self.builds += 1
+        self.search_pieces(split(self.places[:, :n_own], self.piece_atoms), self.places, reach)
+        self.reference = self.places
 
 
 class GhostPotential:
@@ -68,10 +61,9 @@ class GhostPotential:
     def __init__(self, model: Allegro | Ensemble, skin: float, device: torch.device) -> None:
         """skin: how far beyond the cutoff the neighbour list reaches [Å], no farther than the ghosts do."""
         self.potential = Potential(model, skin).to(device)
-        self.neighbors = GhostNeighbors(model.config.r_max, skin)
+        self.neighbors = self.potential.neighbors = GhostNeighbors(model.config.r_max, skin)
         self.device = device
-        self.block: torch.nn.Module = self.potential.block
-        self.blocks_done = 0
+        work_on(self.potential, [device])
 
     def __call__(self, places: Tensor, atoms: Tensor, types: Tensor, n_own: int, numbers: Tensor) -> Share:
         """Energy of the own atoms and its slopes.
@@ -83,23 +75,8 @@ class GhostPotential:
         if n_own == 0:
             return _share(total, n_own)
         self.neighbors.follow_ghosts(places, atoms, n_own, numbers)
-        block_edges = self.potential.edges_at_once(self.device.type == "cuda", 1)
-        start = 0
-        while start < n_own:
-            stop = self.neighbors.chunk_end(start, 16 * block_edges)
-            pairs = self.neighbors.pairs(start, stop)
-            for rows in even_blocks(pairs, block_edges, self.potential.atom_edges, 1):
-                add_block(self.block, pairs, rows, types, total)
-                self.count_block()
-            start = stop
-        self.neighbors.check_apart()
+        self.potential.add_centres(n_own, types, total)
         return _share(total, n_own)
-
-    def count_block(self) -> None:
-        """Compile on a processor once that pays."""
-        self.blocks_done += 1
-        if self.blocks_done == COMPILE_AFTER and self.device.type == "cpu":
-            self.block = compiled(self.block)
 
 
 def _share(total: Total, n_own: int) -> Share:

@@ -83,8 +83,7 @@ def minimize_energy(
     calculator = _ContextCalculator(context, moving)
     atoms = Atoms(positions=calculator.positions_nm[moving] * units.NM_TO_ANGSTROM, calculator=calculator)
     first_ev = atoms.get_potential_energy()
-    max_step_angstrom = max_step_nm * units.NM_TO_ANGSTROM
-    with LBFGS(atoms, maxstep=max_step_angstrom, logfile=os.devnull) as optimiser:
+    with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=os.devnull) as optimiser:
         for _ in optimiser.irun(fmax=0.0, steps=max_iterations or sys.maxsize):
             if _rms_kj(atoms) <= tolerance_kj:
                 break

@@ -169,6 +169,15 @@ class Neighbors(torch.nn.Module):
         everywhere = torch.cat((fractional, fractional[:, self.atoms[n_atoms:]] + self.shifts), 1)
         reach = reach.to(here.device)
         pieces = split(fractional / reach.unsqueeze(1), self.piece_atoms)
+        self.search_pieces(pieces, everywhere, reach)
+        self.reference, self.reference_cell = here, self.cell
+        self.strain = torch.eye(3, dtype=torch.float64, device=here.device)
+
+    def search_pieces(self, pieces: list[Tensor], everywhere: Tensor, reach: Tensor) -> None:
+        """Find the candidates of all centres; each piece holds the places of some, what may be near is looked for.
+
+        everywhere: where all places are, (3, m); reach: (3,) in the same unit.
+        """
         counts: list[Tensor] = []
         candidates: list[Tensor] = []
         for piece in pieces:
@@ -180,8 +189,7 @@ class Neighbors(torch.nn.Module):
         self.candidates = torch.cat(candidates)
         self.starts = torch.nn.functional.pad(torch.cumsum(torch.cat(counts), 0), (1, 0))
         self.starts_here = self.starts.cpu()
-        self.reference, self.reference_cell, self.allowed = here, self.cell, (self.reach - self.cutoff) / 2
-        self.strain = torch.eye(3, dtype=torch.float64, device=here.device)
+        self.allowed = (self.reach - self.cutoff) / 2
         self.builds += 1
 
     def search_piece(self, members: Tensor, n_centres: int) -> tuple[Tensor, Tensor]:

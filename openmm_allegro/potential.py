@@ -94,13 +94,19 @@ class Potential(torch.nn.Module):
         """The same with the energy of each atom; arguments as those of `forward`."""
         self.neighbors.update(positions, cell, numbers)
         total = zeros(positions, self.dtype)
+        self.add_centres(positions.shape[0], types, total)
+        return total
+
+    def add_centres(self, n_centres: int, types: Tensor, total: "Total") -> None:
+        """Add what the first centres of the neighbour list give. types: (n,)."""
         sharing = 1
         if not torch.jit.is_scripting() and self.workers is not None:
             sharing = len(self.workers.devices)
-        block_edges = self.edges_at_once(positions.is_cuda, sharing)
-        self.check_memory(1 if positions.is_cuda else sharing)
+        on_gpu = total.forces.is_cuda
+        block_edges = self.edges_at_once(on_gpu, sharing)
+        self.check_memory(1 if on_gpu else sharing)
         start = 0
-        while start < positions.shape[0]:
+        while start < n_centres:
             stop = self.neighbors.chunk_end(start, 16 * sharing * block_edges)
             pairs = self.neighbors.pairs(start, stop)
             blocks = even_blocks(pairs, block_edges, self.atom_edges, sharing)
@@ -111,7 +117,6 @@ class Potential(torch.nn.Module):
                     self.block(pairs, rows, types, total)
             start = stop
         self.neighbors.check_apart()
-        return total
 
     @torch.jit.unused
     def share(self, pairs: NeighborPairs, blocks: list[Tensor], types: Tensor, total: "Total") -> None:

@@ -18,7 +18,7 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.model_file import loaded
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedModel
-from openmm_allegro.workers import Workers
+from openmm_allegro.workers import work_on
 
 COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 COLUMNS = ("Step", "Time (ps)", "Box Volume (nm^3)", *(f"P{'xyz'[a]}{'xyz'[b]} (bar)" for a, b in COMPONENTS))
@@ -68,9 +68,8 @@ class PressureReporter:
         if isinstance(given, ScriptedModel):
             raise ValueError(f"{model} runs as it is, and pressures are known of Allegro models only; leave them out")
         self.device = chosen_device(device)
-        self.potential = Potential(dynamics_model(given, dtype), units.NM_TO_ANGSTROM * 0.1).to(self.device)
-        if self.device.type == "cpu":
-            self.potential.workers = Workers(self.potential.block, [self.device] * torch.get_num_threads())
+        self.potential = Potential(dynamics_model(given, dtype)).to(self.device)
+        work_on(self.potential, [self.device])
         self.types = torch.tensor(atom_types(given.config.type_names, topology)).to(self.device)
         self.masses: NDArray[np.float64] | None = None
         self.path, self.interval = Path(file), interval

@@ -12,10 +12,18 @@ import torch
 from torch import Tensor
 
 from openmm_allegro.neighbors import NeighborPairs
-from openmm_allegro.potential import Block, Total, add_block
+from openmm_allegro.potential import Block, Potential, Total, add_block
 
 COMPILE_AFTER = 40
 """Blocks; compiling takes seconds, which a short run does not win back."""
+
+
+def work_on(potential: Potential, devices: list[torch.device]) -> None:
+    """Share a potential's blocks, on a processor among its cores. devices: the first is where the potential is."""
+    if devices[0].type == "cpu":
+        potential.workers = Workers(potential.block, devices * torch.get_num_threads())
+    elif len(devices) > 1:
+        potential.workers = Workers(potential.block, devices)
 
 
 class Workers:
