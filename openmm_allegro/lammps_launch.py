@@ -138,7 +138,7 @@ def _bar(config: LammpsConfig, console: Console) -> Iterator[Tell]:
             begun.append((now, step))
             seconds, steps = now - begun[0][0], step - begun[0][1]
             del begun[1:]
-            speed = 86400e-6 * steps * config.timestep_fs / seconds if seconds > 0 else 0.0
+            speed = config.ns_per_day(steps, seconds) if seconds > 0 else 0.0
             bar.update(task, completed=step, speed=f"{speed:.3g} ns/day")
 
         yield tell

@@ -117,7 +117,7 @@ class RankRun:
             density = self.mass / volume * units.DALTON_PER_NM3_TO_G_PER_CM3
             values += [volume, density, *(thermo(f"p{ab}") for ab in PRESSURES)]
         if self.is_first:
-            speed = _ns_per_day(step, self.config, seconds)
+            speed = self.config.ns_per_day(step, seconds)
             with Path(LOG).open("a") as log:
                 print(step, *values, f"{speed:.3g}", sep=",", file=log)
 
@@ -160,7 +160,7 @@ class RankRun:
             "steps": config.n_steps,
             "time_ps": config.n_steps * config.timestep_fs / 1000,
             "ranks": ranks,
-            "ns_per_day": _ns_per_day(config.n_steps, config, seconds),
+            "ns_per_day": config.ns_per_day(config.n_steps, seconds),
             "places_per_rank": force.n_places / force.evaluations,
             "sent_bytes_per_rank_and_step": force.bytes_sent / force.evaluations,
             "model_seconds_per_step": force.model_seconds / force.evaluations,
@@ -172,10 +172,6 @@ class RankRun:
 def _mass(topology: app.Topology) -> float:
     """Real masses of all atoms [Da]."""
     return sum(atom.element.mass.value_in_unit(unit.dalton) for atom in topology.atoms())
-
-
-def _ns_per_day(steps: int, config: LammpsConfig, seconds: float) -> float:
-    return steps * config.timestep_fs * 1e-6 / seconds * 86400
 
 
 def _print_line(message: dict[str, object]) -> None:

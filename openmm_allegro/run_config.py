@@ -88,6 +88,10 @@ class RunConfig(BaseModel):
             return "NVE"
         return "NVT" if self.pressure_bar is None else "NPT"
 
+    def ns_per_day(self, steps: int, seconds: float) -> float:
+        """Speed at which so many steps take so many seconds."""
+        return steps * self.timestep_fs * 1e-6 / seconds * 86400
+
     def to_toml(self) -> str:
         """The options as a file that `load_run_config` reads."""
         return as_toml(self.model_dump(mode="json", exclude_none=True))

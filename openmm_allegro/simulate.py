@@ -118,7 +118,7 @@ def simulate(
         steps=simulation.currentStep,
         steps_now=steps_now,
         time_ps=simulation.currentStep * config.timestep_fs / 1000,
-        ns_per_day=_ns_per_day(steps_now, config, seconds) if steps_now > 0 else None,
+        ns_per_day=config.ns_per_day(steps_now, seconds) if steps_now > 0 else None,
         stage_structures={leg.name: stage_structure(folder, leg.name) for leg in config.legs},
     )
 
@@ -215,7 +215,7 @@ def _run(simulation: app.Simulation, config: SimulateConfig, folder: Path, progr
             schedule.step(simulation, min(chunk, config.n_steps - simulation.currentStep), folder)
             now = time.perf_counter()
             chunk = _next_chunk(chunk, now - chunk_started)
-            speed = _ns_per_day(simulation.currentStep - first_step, config, now - started)
+            speed = config.ns_per_day(simulation.currentStep - first_step, now - started)
             name = schedule.name_at(simulation.currentStep) or config.ensemble
             bar.update(task, completed=simulation.currentStep, speed=f"{speed:.3g} ns/day", description=name)
         restart.save_checkpoint(simulation, folder, [])
@@ -235,10 +235,6 @@ def _next_chunk(chunk: int, seconds: float) -> int:
 
 def _shows(console: Console) -> bool:
     return console.is_terminal and not console.is_jupyter
-
-
-def _ns_per_day(steps: int, config: SimulateConfig, seconds: float) -> float:
-    return steps * config.timestep_fs * 1e-6 / seconds * 86400
 
 
 @contextmanager
