@@ -209,7 +209,8 @@ def _fit(
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     is_alone = n_devices * run.num_nodes == 1
-    find_mpi()  # where mpi4py is installed Lightning imports it, which fails if it does not find its library
+    if not is_alone:
+        find_mpi()  # where mpi4py is installed Lightning imports it, which fails if it does not find its library
     trainer = lightning.Trainer(
         accelerator=device,
         devices=n_devices,
