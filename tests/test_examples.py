@@ -154,8 +154,13 @@ def quick_figures(data: Path, example: str, needed: str, output: Path) -> dict:
     """What `--quick` of a case study leaves in figures.json; the picture is there, too."""
     if not (data / needed).is_dir():
         pytest.skip(f"no `{needed}` among the published sets here")
+    return quick_output(f"{example}/{example}.py", output, data)[0]
+
+
+def quick_output(script: str, output: Path, *arguments: Path) -> tuple[dict, list[str]]:
+    """What `--quick` of a script leaves in figures.json, and the lines that it prints; the picture is there, too."""
     done = subprocess.run(
-        [sys.executable, QUICKSTART.parent / example / f"{example}.py", data, "--quick", "--output", output],
+        [sys.executable, QUICKSTART.parent / script, *arguments, "--quick", "--output", output],
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
         capture_output=True,
         text=True,
@@ -163,7 +168,7 @@ def quick_figures(data: Path, example: str, needed: str, output: Path) -> dict:
     )
     assert done.returncode == 0, done.stderr
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
-    return json.loads((output / "figures.json").read_text())
+    return json.loads((output / "figures.json").read_text()), done.stdout.splitlines()
 
 
 @pytest.mark.slow
@@ -199,18 +204,9 @@ def test_the_carbonate_example_leaves_its_report_and_figures(ab_initio_data, tmp
 
 @pytest.mark.slow
 def test_the_ase_example_finds_what_emt_finds(tmp_path):
-    done = subprocess.run(
-        [sys.executable, QUICKSTART.parent / "ase" / "silver.py", "--quick", "--output", tmp_path / "out"],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
-    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    figures, lines = quick_output("ase/silver.py", tmp_path / "out")
     for name in figures:
-        assert len([line for line in done.stdout.splitlines() if name in line]) == 1
+        assert len([line for line in lines if name in line]) == 1
     emt = {name: found["EMT"] for name, found in figures.items()}
     # EMT was made for silver: experiment has 4.07 Å (at 0 K) and a highest frequency of 5.0 THz; it hops with 0.66 eV
     assert emt["lattice constant, Å"] == pytest.approx(4.07, abs=0.02)
@@ -225,16 +221,7 @@ def test_the_ase_example_finds_what_emt_finds(tmp_path):
 @pytest.mark.slow
 def test_the_mixed_example_leaves_its_report_and_figures(tmp_path):
     pytest.importorskip("openmmml", reason="openmm-ml is not installed")
-    done = subprocess.run(
-        [sys.executable, QUICKSTART.parent / "mixed" / "mixed.py", "--quick", "--output", tmp_path / "out"],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
-    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    figures, _ = quick_output("mixed/mixed.py", tmp_path / "out")
     # openmm-ml adds up the pairs within the peptide without a cutoff, which is at 0.6 nm here
     for end in ("off_force_field_kj_per_mol", "off_model_kj_per_mol"):
         assert abs(figures[end]) < 0.3
@@ -270,18 +257,10 @@ def test_common_neighbours_in_an_icosahedron_are_five_around_the_centre(monkeypa
 
 @pytest.mark.slow
 def test_the_glass_example_melts_and_quenches_with_both_potentials(tmp_path):
-    done = subprocess.run(
-        [sys.executable, QUICKSTART.parent / "glass" / "glass.py", "--quick", "--output", tmp_path / "out"],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "report.png").read_bytes().startswith(b"\x89PNG")
-    figures = json.loads((tmp_path / "out" / "figures.json").read_text())["figures"]
+    left, lines = quick_output("glass/glass.py", tmp_path / "out")
+    figures = left["figures"]
     for name in figures:
-        assert len([line for line in done.stdout.splitlines() if name in line]) == 1
+        assert len([line for line in lines if name in line]) == 1
     # by hand: 4 atoms of 85.707 u in a cube of 3.85 Å, halfway from copper's 3.615 to silver's 4.086 Å
     assert figures["density, g/cm³"]["crystal"]["value"] == pytest.approx(9.976, rel=0.03)
     assert figures["close-packed pairs, %"]["crystal"]["value"] > 80  # 100 at rest
