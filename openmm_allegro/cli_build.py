@@ -1,12 +1,15 @@
 """The verb `build`: systems to start from, one command for each kind."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from openmm_allegro.answers import answering
 from openmm_allegro.cli_options import AsJson
+
+if TYPE_CHECKING:
+    from openmm_allegro.systems.water import System
 
 build = typer.Typer(
     add_completion=False,
@@ -17,6 +20,10 @@ build = typer.Typer(
 )
 Output = Annotated[Path, typer.Option(help="File to write, .cif (PDBx/mmCIF) or .pdb; extended XYZ goes beside it.")]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)]
+RelaxPs = Annotated[
+    float,
+    typer.Option(help="Minimise and run so long with Amber14 and TIP3P at 300 K; 10 let water find its places.", min=0),
+]
 RMax = Annotated[float | None, typer.Option(help="Refuse a box narrower than twice this cutoff [Å].", min=0.1)]
 Salt = Annotated[str | None, typer.Option(help="Formula of a salt, such as LiPF6, NaCl or Ca(TFSI)2.")]
 Supercell = Annotated[tuple[int, int, int], typer.Option(help="Conventional cells along each vector.")]
@@ -32,6 +39,7 @@ def water(
     density: Annotated[float, typer.Option(help="[g/cm³]")] = 0.997,
     output: Output = BOX,
     seed: Seed = 0,
+    relax_ps: RelaxPs = 0.0,
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,14 +47,14 @@ def water(
 
     \b
     Example:
-      openmm-allegro build water --molecules 64 --output water.pdb
+      openmm-allegro build water --molecules 64 --relax-ps 10 --output water.pdb
     """  # noqa: D301
     with answering(as_json) as answer:
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.water import water_box
 
         system = water_box(molecules, edge_nm=edge_nm, density_g_per_cm3=density, seed=seed)
-        answer(write_system(system, output, r_max)._asdict())
+        answer(write_system(_at_rest(system, relax_ps, seed, not as_json), output, r_max)._asdict())
 
 
 @build.command()
@@ -65,6 +73,7 @@ def liquid(
     ] = None,
     output: Output = BOX,
     seed: Seed = 0,
+    relax_ps: RelaxPs = 0.0,
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,7 +101,7 @@ def liquid(
             base_nm=base_nm,
             seed=seed,
         )
-        answer(write_system(system, output, r_max)._asdict())
+        answer(write_system(_at_rest(system, relax_ps, seed, not as_json), output, r_max)._asdict())
 
 
 @build.command()
@@ -184,6 +193,7 @@ def solvated(
     ph: Annotated[float, typer.Option(help="By which hydrogens are added.")] = 7.0,
     repair: Annotated[bool, typer.Option("--repair", help="Add missing atoms by PDBFixer.")] = False,
     output: Output = BOX,
+    relax_ps: RelaxPs = 0.0,
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
@@ -198,7 +208,7 @@ def solvated(
         from openmm_allegro.systems.solvated import solvated
 
         system = solvated(path, padding_nm=padding_nm, salt=salt, molar=molar, ph=ph, repair=repair)
-        answer(write_system(system, output, r_max)._asdict())
+        answer(write_system(_at_rest(system, relax_ps, 0, not as_json), output, r_max)._asdict())
 
 
 @build.command()
@@ -219,6 +229,15 @@ def openmmtools(
         from openmm_allegro.systems.openmmtools_systems import openmmtools_system
 
         answer(write_system(openmmtools_system(name), output, r_max)._asdict())
+
+
+def _at_rest(system: "System", ps: float, seed: int, progress: bool) -> "System":
+    """After so much classical dynamics, if any."""
+    if ps == 0:
+        return system
+    from openmm_allegro.systems.relaxation import relaxed
+
+    return relaxed(system, ps, seed=seed, progress=progress)
 
 
 def _vacancies(words: list[str] | None) -> dict[str, int]:

@@ -24,7 +24,8 @@ def test_the_help_names_all_kinds(capfd):
 
 
 def test_water(capfd, tmp_path):
-    made = printed_json(capfd, "build", "water", "--molecules", 20, "--output", tmp_path / "new" / "w.pdb")
+    words = ["--molecules", 20, "--relax-ps", 0.2]
+    made = printed_json(capfd, "build", "water", *words, "--output", tmp_path / "new" / "w.pdb")
     assert made["residues"] == {"HOH": 20}
     assert made["density_g_per_cm3"] == pytest.approx(0.997, rel=1e-3)
     assert len(ase.io.read(made["extxyz"])) == 60

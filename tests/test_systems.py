@@ -1,9 +1,12 @@
 """Builders: exact counts and densities, and no overlap."""
 
 import numpy as np
+import openmm
 import pytest
-from openmm import unit
+from openmm import app, unit
 
+from openmm_allegro.systems.files import atoms_of_system
+from openmm_allegro.systems.relaxation import relaxed
 from openmm_allegro.systems.water import water_box
 
 
@@ -56,3 +59,41 @@ def test_water_box_needs_a_number_or_an_edge(arguments):
 def test_water_box_of_nothing_is_refused():
     with pytest.raises(ValueError, match="one molecule or more"):
         water_box(edge_nm=0.1)
+
+
+def shortest_oxygens(system):
+    """[Å]."""
+    atoms = atoms_of_system(system)
+    oxygens = atoms[atoms.numbers == 8]
+    return (oxygens.get_all_distances(mic=True) + 9 * np.eye(len(oxygens))).min()
+
+
+def test_relaxed_water_is_the_liquid_of_its_force_field_in_the_same_box():
+    box = water_box(64, seed=3)
+    found = relaxed(box, 2.0, seed=3)
+    assert shortest_oxygens(box) < 2.2  # as it was cut
+    assert 2.4 < shortest_oxygens(found) < 2.7  # where g(r) of TIP3P begins
+    assert np.array_equal(nm(found[2]), nm(box[2]))
+    rigid = app.ForceField("amber14/tip3p.xml").createSystem(
+        found[0], nonbondedMethod=app.PME, nonbondedCutoff=0.6 * unit.nanometer
+    )
+    context = openmm.Context(rigid, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("CPU"))
+    context.setPositions(found[1])
+    energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / 64
+    # TIP3P at 298 K has -40.0 kJ/mol (Jorgensen et al., J. Chem. Phys. 79, 926, 1983); one moment of 64 molecules
+    assert energy == pytest.approx(-40.0, abs=2.0)
+
+
+def test_a_box_of_unknown_molecules_is_not_relaxed():
+    methane = app.Topology()
+    residue = methane.addResidue("CH4", methane.addChain())
+    carbon = methane.addAtom("C", app.element.carbon, residue)
+    for number in range(4):
+        methane.addBond(carbon, methane.addAtom(f"H{number}", app.element.hydrogen, residue))
+    with pytest.raises(ValueError, match="Amber14 and TIP3P.*CH4.*let the model minimise it"):
+        relaxed((methane, unit.Quantity(np.zeros((5, 3)), unit.nanometer), None))
+
+
+def test_relaxing_takes_no_time_below_zero():
+    with pytest.raises(ValueError, match="-1 ps at 300 K to relax; both must be zero or more"):
+        relaxed(water_box(4), -1.0)
