@@ -1,15 +1,18 @@
 """Differences of curves and numbers by hand."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy.special import erfc
 
+from openmm_allegro.analysis.common_points import at_points, common_points
 from openmm_allegro.analysis.compare import compare, write_comparisons
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.series import Series
+from openmm_allegro.analysis.shares import Shares
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,18 @@ def test_distributions_are_compared_over_the_range_of_either():
     (half,) = compare([lengths(1.0, 1.2)], [lengths(1.1, 1.3)])
     assert half.curve.per_cent == pytest.approx(100.0, abs=8.0)
     assert half.curve.reference.x[-1] > 1.29
+
+
+def test_fractions_of_numbers_that_one_never_has_are_zero_there():
+    counted = [Counter({"1": 5, "5": 5}), Counter({"1": 10})]
+    curves = [Shares.of([sizes, sizes]).by_number(1, "ions", "fraction") for sizes in counted]
+    assert curves[1].x.tolist() == [1, 2]
+    x = common_points(curves)
+    assert x.tolist() == [1, 2, 3, 4, 5, 6]
+    found = [at_points(curve, x) for curve in curves]
+    assert [curve.y.tolist() for curve in found] == [[0.5, 0, 0, 0, 0.5, 0], [1, 0, 0, 0, 0, 0]]
+    assert all((curve.error == 0).all() for curve in found)  # of two equal blocks
+    assert np.isnan(Shares.of([Counter({"1": 3})]).by_number(1, "ions", "fraction").error).all()
 
 
 def test_numbers_have_combined_errors_and_z():

@@ -52,7 +52,7 @@ def test_units_links_and_connectivity_of_known_anions(moved):
     coordination = {kind: found.former_coordination.share(kind).value for kind in found.former_coordination.kinds}
     assert coordination == pytest.approx({"4": 5 / 7, "3": 2 / 7})
     assert found.links_per_former == pytest.approx((2 / 7, 0.0))
-    assert found.curve().y == pytest.approx([3 / 7, 2 / 7, 2 / 7])
+    assert found.curve().y == pytest.approx([3 / 7, 2 / 7, 2 / 7, 0])
 
 
 def test_a_former_without_a_bond_is_a_unit_of_its_own():
@@ -102,7 +102,7 @@ def test_shells_are_counted_by_composition():
         "4 O": (0.5, 0.0),
     }
     assert found.coordination == ((4.5, 0.0), (0.5, 0.0))
-    assert found.curve().y == pytest.approx([0, 0, 0, 0, 0.5, 0, 0.5])
+    assert found.curve().y == pytest.approx([0, 0, 0, 0, 0.5, 0, 0.5, 0])
     alone = solvation_shell(build(first, second), ("Na", "O"), cutoff_nm=0.1, n_blocks=1)
     assert alone.compositions.kinds == ("none",)
 
@@ -159,7 +159,7 @@ def test_ions_are_free_separated_in_contact_or_in_aggregates():
     assert states == pytest.approx(expected)
     clusters = {kind: found.clusters.share(kind).value for kind in found.clusters.kinds}
     assert clusters == pytest.approx({"1 Na, 1 Cl": 2 / 8, "2 Na, 1 Cl": 3 / 8, "1 Na": 2 / 8, "1 Cl": 1 / 8})
-    assert found.curve().y == pytest.approx([3 / 8, 2 / 8, 3 / 8])
+    assert found.curve().y == pytest.approx([3 / 8, 2 / 8, 3 / 8, 0])
     assert found.figures()["mean_cluster_of_an_ion"].value == pytest.approx((3 * 1 + 2 * 2 + 3 * 3) / 8)
 
 

@@ -33,7 +33,9 @@ from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 from openmm_allegro.simulate import SimulateResult, simulate
 from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.stages import Stage
 from openmm_allegro.systems.files import write_system
+from openmm_allegro.systems.relaxation import relaxed
 from openmm_allegro.systems.water import water_box
 from openmm_allegro.training.config import TrainingConfig, load_config
 from openmm_allegro.training.data import read_frames
@@ -74,7 +76,7 @@ def main() -> None:
     parser.add_argument("--kelvin", type=int, choices=EXPERIMENT, default=300)
     parser.add_argument("--viscosity", type=float, help="for the size of the box [mPa s]; experiment's if not given")
     parser.add_argument("--runs", type=int, default=4, help="at experiment's density, and as many at 1 bar")
-    parser.add_argument("--ps", type=float, default=50.0, help="length of each run")
+    parser.add_argument("--ps", type=float, default=50.0, help="length of each run, beside five of warming up")
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
@@ -146,17 +148,23 @@ def training_config(data: Path, minutes: float, stress: float, quick: bool) -> T
 
 
 def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output: Path, seed: int) -> SimulateResult:
-    """One run from a box of its own at experiment's density, with a gentle thermostat.
+    """One run from a box of its own at experiment's density, after TIP3P has parted the molecules.
 
     Averages do not depend on the masses, so with a pressure hydrogens are heavy and steps long; motion does.
     """
     folder = output / f"{'nvt' if pressure_bar is None else 'npt'}-{seed}"
     density = EXPERIMENT[kelvin].density_g_per_cm3
-    start = write_system(water_box(MOLECULES, density_g_per_cm3=density, seed=seed), folder.with_suffix(".pdb"))
+    box = relaxed(
+        water_box(MOLECULES, density_g_per_cm3=density, seed=seed), min(ps, WARM_UP_PS), kelvin=kelvin, seed=seed
+    )
+    start = write_system(box, folder.with_suffix(".pdb"))
     config = SimulateConfig(
         model=model,
         structure=start.file,
-        duration_ps=ps,
+        stages=(
+            Stage(name="warm-up", duration_ps=min(WARM_UP_PS, ps / 5), friction_per_ps=5.0),
+            Stage(name="production", duration_ps=ps),
+        ),
         timestep_fs=0.5 if pressure_bar is None else 1.0,
         hydrogen_mass_amu=None if pressure_bar is None else 4.0,
         temperature_k=kelvin,

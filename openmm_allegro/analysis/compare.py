@@ -146,8 +146,7 @@ def compare(reference: Sequence[Result], predicted: Sequence[Result]) -> list[Co
     """Compare analyses of the same name, in the order of the reference.
 
     Curves are interpolated linearly to the points of the reference within the range that both have, distributions over
-    the range of either. Errors of the two
-    trajectories count as independent. Every analysis needs its counterpart.
+    the range of either. Errors of the two trajectories count as independent. Every analysis needs its counterpart.
     """
     theirs, ours = _by_name(reference, "reference"), _by_name(predicted, "predicted")
     alone = [name for name in [*theirs, *ours] if (name in theirs) != (name in ours)]

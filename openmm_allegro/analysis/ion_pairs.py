@@ -55,9 +55,7 @@ class IonPairs:
 
     def curve(self) -> Curve:
         """Fraction of ions by the size of their cluster."""
-        n = np.arange(1, 1 + max(int(size) for size in self.sizes.kinds))
-        values, errors = np.array([self.sizes.share(str(k)) for k in n]).T
-        return Curve(n.astype(np.float64), values, errors, "ions in the cluster", "fraction of ions")
+        return self.sizes.by_number(1, "ions in the cluster", "fraction of ions")
 
     def write_csv(self, path: str | Path) -> Path:
         """States of the cations, then clusters of all ions."""

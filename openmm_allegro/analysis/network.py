@@ -5,7 +5,7 @@ Symbols used in this file
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,11 +67,9 @@ class NetworkUnits:
 
     def curve(self) -> Curve:
         """Fraction of formers by the number of bridging ligands."""
-        n = np.arange(1 + max(int(kind[1:]) for kind in self.connectivity.kinds))
-        shares = [self.connectivity.share(f"Q{k}") for k in n]
-        values, errors = np.array(shares).T
-        former = self.selections[0]
-        return Curve(n.astype(np.float64), values, errors, f"bridging ligands of {former}", f"fraction of {former}")
+        former, kinds = self.selections[0], tuple(kind.removeprefix("Q") for kind in self.connectivity.kinds)
+        shares = replace(self.connectivity, kinds=kinds)
+        return shares.by_number(0, f"bridging ligands of {former}", f"fraction of {former}")
 
     def write_csv(self, path: str | Path) -> Path:
         return self.units.write_csv(path, "unit")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from openmm_allegro.analysis.blocks import standard_errors
-from openmm_allegro.analysis.result import Measured
+from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -49,6 +49,14 @@ class Shares:
             return Measured(0.0)
         k = self.kinds.index(kind)
         return Measured(float(self.fraction[k]), float(self.error[k]))
+
+    def by_number(self, first: int, x_label: str, y_label: str) -> Curve:
+        """Fractions where kinds are numbers, from `first` to one above the largest, as none is larger."""
+        n = np.arange(first, 2 + max(int(kind) for kind in self.kinds))
+        found = np.array([self.share(str(number)) for number in n])  # (numbers, 2)
+        absent = np.array([str(number) not in self.kinds for number in n])
+        found[absent, 1] = 0.0 if len(self.error) and np.isfinite(self.error).all() else np.nan  # as of equal blocks
+        return Curve(n.astype(np.float64), *found.T, x_label, y_label, outside=0.0)
 
     def write_csv(self, path: str | Path, column: str) -> Path:
         kinds = np.array(self.kinds, dtype=object)

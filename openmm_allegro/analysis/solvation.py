@@ -55,9 +55,7 @@ class SolvationShell:
 
     def curve(self) -> Curve:
         """Fraction of ions by the number of their ligands."""
-        n = np.arange(1 + max(int(kind) for kind in self.sizes.kinds))
-        values, errors = np.array([self.sizes.share(str(k)) for k in n]).T
-        return Curve(n.astype(np.float64), values, errors, f"ligands of {self.ion}", f"fraction of {self.ion}")
+        return self.sizes.by_number(0, f"ligands of {self.ion}", f"fraction of {self.ion}")
 
     def write_csv(self, path: str | Path) -> Path:
         return self.compositions.write_csv(path, "shell")
