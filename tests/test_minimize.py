@@ -1,4 +1,4 @@
-"""Minimisation in small steps ends in the minimum beside the start, with constraints kept."""
+"""Minimisation in small steps ends in the minimum beside the start."""
 
 import openmm
 import pytest
