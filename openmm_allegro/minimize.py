@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from openmm import unit
 
 from openmm_allegro import units
+from openmm_allegro.context_constraints import ContextConstraints
 
 
 class Minimisation(NamedTuple):
@@ -22,9 +23,9 @@ class Minimisation(NamedTuple):
     converged: bool
     evaluations: int
     energy_change_kj: float
-    """[kJ/mol]."""
+    """From the first positions that meet the constraints [kJ/mol]."""
     rms_force_kj: float
-    """Root mean square of the components [kJ/mol/nm]."""
+    """Root mean square of the components that constraints leave [kJ/mol/nm]."""
 
     def __str__(self) -> str:
         """A sentence for the log."""
@@ -46,34 +47,31 @@ def minimize_energy(
     it has seen no atoms that overlap, and can give them very low energies. Here the steps are those of ASE's LBFGS.
 
     Particles of mass 0 stay where they are, as in dynamics, and virtual sites follow the atoms that they belong to.
+    Constraints are applied to the first positions and kept, to the tolerance of the Context's integrator.
 
     Parameters
     ----------
     context
         With positions, which change.
     tolerance
-        Root mean square of the force components on the atoms that move, at which to stop [kJ/mol/nm or a Quantity].
+        Root mean square of the force components on the atoms that move, at which to stop [kJ/mol/nm or a Quantity];
+        what constraints balance of the forces does not count.
     max_iterations
         0 goes on until that is reached.
     max_step
-        Longest move of an atom in one iteration [nm or a Quantity].
+        Longest move of an atom in one iteration [nm or a Quantity], before constraints correct it by a few per cent.
 
     Raises
     ------
     ValueError
-        For a tolerance or a step that is not above zero, or a System with constraints or without an atom that moves.
+        For a tolerance or a step that is not above zero, a System without an atom that moves, or constraints that the
+        Context cannot meet from the positions.
     FloatingPointError
         When a force is not a number.
     """
     tolerance_kj = _above_zero("tolerance", tolerance, unit.kilojoule_per_mole / unit.nanometer)
     max_step_nm = _above_zero("max_step", max_step, unit.nanometer)
     system = context.getSystem()
-    n_constraints = system.getNumConstraints()
-    if n_constraints > 0:
-        raise ValueError(
-            f"the System has {n_constraints} constraints, which these steps would not keep; minimise a System made "
-            "without them, or use `openmm.LocalEnergyMinimizer`"
-        )
     masses = [system.getParticleMass(number).value_in_unit(unit.dalton) for number in range(system.getNumParticles())]
     moving = np.flatnonzero(masses)
     if len(moving) == 0:
@@ -82,6 +80,9 @@ def minimize_energy(
         )
     calculator = _ContextCalculator(context, moving)
     atoms = Atoms(positions=calculator.positions_nm[moving] * units.NM_TO_ANGSTROM, calculator=calculator)
+    if system.getNumConstraints() > 0:
+        atoms.set_constraint(ContextConstraints(context, moving))
+        atoms.set_positions(atoms.positions)  # the first ones need not meet the constraints, from here on all do
     first_ev = atoms.get_potential_energy()
     with LBFGS(atoms, maxstep=max_step_nm * units.NM_TO_ANGSTROM, logfile=os.devnull) as optimiser:
         for _ in optimiser.irun(fmax=0.0, steps=max_iterations or sys.maxsize):

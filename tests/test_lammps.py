@@ -18,6 +18,8 @@ from conftest import small_model
 from openmm import app, unit
 from simulations import read_frames, read_log, write_inputs
 
+from openmm_allegro.analysis.energy import TIME, VOLUME
+from openmm_allegro.analysis.viscosity import PRESSURES
 from openmm_allegro.calculator import AllegroCalculator
 from openmm_allegro.cli import main
 from openmm_allegro.force import AllegroForce
@@ -159,6 +161,12 @@ def test_one_command_runs_on_two_ranks(npt_run):
     np.testing.assert_allclose(log['"Density (g/mL)"'], grams / (log['"Box Volume (nm^3)"'] * 1e-21), rtol=1e-4)
     kelvin = 2 * log['"Kinetic Energy (kJ/mole)"'] / (69 * 0.00831446)  # 3·24 - 3 degrees of freedom
     np.testing.assert_allclose(log['"Temperature (K)"'], kelvin, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_log_has_the_columns_of_which_analysis_makes_a_viscosity(npt_run):
+    """Both spell them, since analyses import nothing of the rest."""
+    assert {f'"{name}"' for name in (TIME, VOLUME, *PRESSURES)} <= set(read_log(npt_run[0]))
 
 
 @pytest.mark.slow

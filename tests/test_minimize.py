@@ -1,4 +1,4 @@
-"""Minimisation in small steps ends in the minimum beside the start, with constraints kept."""
+"""Minimisation in small steps ends in the minimum beside the start."""
 
 import openmm
 import pytest
@@ -62,15 +62,6 @@ def test_flexible_water_reaches_the_minimum_that_openmm_finds():
     openmm.LocalEnergyMinimizer.minimize(theirs, 0.01)
     lowest, found = (context.getState(energy=True).getPotentialEnergy() for context in (theirs, ours))
     assert abs((found - lowest) / unit.kilojoule_per_mole) < 0.1
-
-
-def test_constraints_are_refused():
-    topology, positions, _ = water_box(8)
-    system = app.ForceField("tip3p.xml").createSystem(topology)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
-    context.setPositions(positions)
-    with pytest.raises(ValueError, match="24 constraints, which these steps would not keep; minimise a System made"):
-        minimize_energy(context)
 
 
 def test_a_force_that_is_no_number_is_an_error():

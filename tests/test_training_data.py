@@ -33,6 +33,15 @@ def test_frames_come_back_as_they_were_written(tmp_path):
     assert frames[3].origin == "frame 3 of `toy.xyz`"
 
 
+def test_files_may_be_named_by_strings(tmp_path):
+    path = write_toy_set(tmp_path / "toy.xyz")
+    one = [frame.origin for frame in read_frames(path)]
+    assert [frame.origin for frame in read_frames(str(path))] == one
+    assert [frame.origin for frame in read_frames([str(path), path])] == 2 * one
+    with pytest.raises(FileNotFoundError, match="there is no file `nowhere.xyz`"):
+        read_frames("nowhere.xyz")
+
+
 @pytest.mark.parametrize(("suffix", "opener"), [(".xz", lzma.open), (".gz", gzip.open)])
 def test_compressed_files_are_read_alike(tmp_path, suffix, opener):
     plain = write_toy_set(tmp_path / "toy.xyz")

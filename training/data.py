@@ -29,8 +29,8 @@ UNIT_SPELLINGS = {
 """What the values of those flags may be, in small letters."""
 
 
-def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = None) -> list[Frame]:
-    """Every frame of some files, in eV and Å, checked. A frame's number in messages counts from 0."""
+def read_frames(paths: Sequence[str | Path] | str | Path, options: LabelOptions | None = None) -> list[Frame]:
+    """Every frame of a file or several, in eV and Å, checked. A frame's number in messages counts from 0."""
     options = options or LabelOptions()
     frames = read_unchecked(paths, options)
     for frame in frames:
@@ -38,10 +38,10 @@ def read_frames(paths: Sequence[Path] | Path, options: LabelOptions | None = Non
     return frames
 
 
-def read_unchecked(paths: Sequence[Path] | Path, options: LabelOptions) -> list[Frame]:
-    """Every frame of some files, in eV and Å, broken ones included."""
+def read_unchecked(paths: Sequence[str | Path] | str | Path, options: LabelOptions) -> list[Frame]:
+    """Every frame of a file or several, in eV and Å, broken ones included."""
     frames: list[Frame] = []
-    for path in [paths] if isinstance(paths, Path) else paths:
+    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_file():
             raise FileNotFoundError(f"there is no file `{path}`; paths are relative to the TOML file or `--data-root`")
         found = read_npz(path, options) if path.suffix == ".npz" else _read_with_ase(path, options)

@@ -12,7 +12,7 @@ from openmm import app, unit
 from openmmml import MLPotential
 from openmmtools import testsystems
 
-from openmm_allegro import AllegroForce
+from openmm_allegro import AllegroForce, minimize_energy
 from openmm_allegro.systems.solvated import FORCE_FIELD, solvated
 
 LAMBDA = "lambda_interpolate"
@@ -64,7 +64,7 @@ def mixed_systems(start: tuple[app.Topology, NDArray[np.float64]], model: Path) 
     with_model = potential.createMixedSystem(topology, classical, ml_atoms)
     context = openmm.Context(classical, openmm.VerletIntegrator(0.001), platform())
     context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
+    minimize_energy(context, 10.0, 200)
     relaxed = context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     return MixedSystems(topology, relaxed, ml_atoms, classical, interpolated, with_model, model)
 
