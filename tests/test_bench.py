@@ -11,9 +11,11 @@ import torch
 from conftest import small_config, small_model
 from scipy.spatial import cKDTree
 
-from openmm_allegro.bench import bench, count_edges, gemm_seconds
+from openmm_allegro.bench import bench
 from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.bench_peers import give_weights, nequip_options
+from openmm_allegro.bench_setup import count_edges
+from openmm_allegro.bench_timing import gemm_seconds
 from openmm_allegro.bench_water import water
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.cli import main

@@ -54,7 +54,7 @@ LAYERS = [
         "cli_training",
     },
     {"simulate_reports", "bench_peers", "export_formats"},
-    {"simulate"},
+    {"simulate", "bench_setup", "bench_timing"},
     {"bench"},
     {"cli"},
 ]
