@@ -53,7 +53,7 @@ class BondLengths:
 
     def curve(self) -> Curve:
         labels = (f"length of {'–'.join(self.pair)} / nm", "probability density / nm⁻¹")
-        return Curve(self.lengths.middles, self.lengths.density, self.lengths.error, *labels)
+        return Curve(self.lengths.middles, self.lengths.density, self.lengths.error, *labels, outside=0.0)
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"length_nm": self.lengths.middles, "density_per_nm": self.lengths.density}
