@@ -5,6 +5,7 @@ import lzma
 
 import ase
 import ase.io
+import mdtraj
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -138,6 +139,21 @@ def test_a_data_set_has_the_distances_that_ase_sees_in_any_cell(tmp_path):
         assert len(found.distance_nm) == ((want < 0.6) & (want > 0)).sum()
 
 
+def test_a_data_set_takes_names_and_residues_from_a_topology_of_its_atoms(tmp_path):
+    data_set(tmp_path / "set.xyz.xz", [CELL])
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for name, symbol in (("L1", "Li"), ("S1", "S"), ("S2", "S")):
+        topology.add_atom(name, mdtraj.element.get_by_symbol(symbol), topology.add_residue(name, chain))
+    mdtraj.Trajectory(np.zeros((1, 3, 3)), topology).save(str(tmp_path / "named.pdb"))
+    frames = open_trajectory(tmp_path / "set.xyz.xz", tmp_path / "named.pdb")
+    assert atoms_of(frames.topology, "name S2").tolist() == [2]
+    assert next(frames.chunks()).topology.n_residues == 3
+    data_set(tmp_path / "other.xyz.xz", [CELL], "S2Li")
+    with pytest.raises(ValueError, match="`other.xyz.xz` has 3 atoms and `named.pdb` 3, or their elements differ"):
+        open_trajectory(tmp_path / "other.xyz.xz", tmp_path / "named.pdb")
+
+
 def test_a_data_set_of_different_molecules_is_refused(tmp_path):
     data_set(tmp_path / "a.xyz.xz", [CELL])
     images = data_set(tmp_path / "b.xyz.xz", [CELL]) + data_set(tmp_path / "c.xyz.xz", [CELL], "S2Li")
@@ -176,7 +192,7 @@ def test_a_missing_cell_is_named():
 
 
 def test_times_that_go_back_or_are_uneven_are_refused():
-    with pytest.raises(ValueError, match=r"from frame 1 \(2.0 ps\) to frame 2 \(1.0 ps\)"):
+    with pytest.raises(ValueError, match=r"from frame 1 \(2 ps\) to frame 2 \(1 ps\)"):
         Frames.of(atoms("H", np.zeros((3, 1, 3)), times=[0.0, 2.0, 1.0])).increasing_times_ps()
-    with pytest.raises(ValueError, match="not equally spaced"):
-        Frames.of(atoms("H", np.zeros((3, 1, 3)), times=[0.0, 2.0, 3.0])).spacing_ps()
+    with pytest.raises(ValueError, match="frames 2 and 3 are 3 ps apart, most 1 ps"):
+        Frames.of(atoms("H", np.zeros((5, 1, 3)), times=[0.0, 1.0, 2.0, 5.0, 6.0])).spacing_ps()

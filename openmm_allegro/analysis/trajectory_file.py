@@ -15,10 +15,15 @@ from rich.progress import track
 
 from openmm_allegro.analysis.data_set import is_data_set, load_data_set
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.selection import element_symbols
 
 BYTES_OF_A_CHUNK = 2**25
 SLOW_BYTES = 2**28
 """A pass over more than so many bytes of positions shows a bar."""
+
+
+class OtherAtomsError(ValueError):
+    """A topology is not of the atoms of a data set."""
 
 
 def open_trajectory(
@@ -32,10 +37,11 @@ def open_trajectory(
 ) -> Frames:
     """Frames of a .dcd, .xtc or other trajectory that mdtraj reads in chunks, from `start_ps` on, every `stride`-th.
 
-    Data sets as extended XYZ (.xyz or .extxyz, compressed or not) are read too, without a topology, if all frames have
-    the same atoms in the same order. `timestep_ps` is the time between frames of the file, the first at zero; without
-    it the file's own times are used. A .dcd file and a data set have none: structure can be analysed then, kinetics is
-    refused. The file is read once for times and cells, and again by each analysis.
+    Data sets as extended XYZ (.xyz or .extxyz, compressed or not) are read too, if all frames have the same atoms in
+    the same order; they need no topology, but take names, residues and bonds from one. `timestep_ps` is the time
+    between frames of the file, the first at zero; without it the file's own times are used. A .dcd file and a data set
+    have none: structure can be analysed then, kinetics is refused. The file is read once for times and cells, and again
+    by each analysis.
     progress: show a bar on standard error where reading is long.
     """
     path = Path(trajectory_path)
@@ -46,12 +52,10 @@ def open_trajectory(
     if stride < 1:
         raise ValueError(f"`stride` is {stride}; it must be 1 or more")
     if is_data_set(path):
-        return _of_data_set(path, timestep_ps, start_ps, stride)
+        return _of_data_set(path, topology_path, timestep_ps, start_ps, stride)
     if topology_path is None:
         raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms, `topology_path`")
-    if not Path(topology_path).exists():
-        raise FileNotFoundError(f"there is no file `{topology_path}`")
-    topology = mdtraj.load_topology(str(topology_path))
+    topology = _topology(topology_path)
     length = max(1, BYTES_OF_A_CHUNK // (12 * topology.n_atoms))
     times, cells = _survey(path, topology, length)
     times = _times(path, times, timestep_ps)
@@ -99,8 +103,24 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
     return kept[::stride]
 
 
-def _of_data_set(path: Path, timestep_ps: float | None, start_ps: float, stride: int) -> Frames:
+def _topology(path: str | Path) -> mdtraj.Topology:
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file `{path}`")
+    return mdtraj.load_topology(str(path))
+
+
+def _of_data_set(
+    path: Path, topology_path: str | Path | None, timestep_ps: float | None, start_ps: float, stride: int
+) -> Frames:
     trajectory = load_data_set(path)
+    if topology_path is not None:
+        topology = _topology(topology_path)
+        if not np.array_equal(element_symbols(topology), element_symbols(trajectory.topology)):
+            raise OtherAtomsError(
+                f"`{path.name}` has {trajectory.n_atoms} atoms and `{Path(topology_path).name}` {topology.n_atoms}, or "
+                f"their elements differ; give a topology with the same atoms in the same order, or none"
+            )
+        trajectory.topology = topology
     times = _times(path, np.full(len(trajectory), np.nan), timestep_ps)
     kept = _kept(path, times, start_ps, stride)
     trajectory = trajectory[kept]
