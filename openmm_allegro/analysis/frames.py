@@ -88,7 +88,7 @@ class Frames:
         if len(late):
             k = int(late[0])
             raise ValueError(
-                f"time does not increase from frame {k} ({times[k]} ps) to frame {k + 1} ({times[k + 1]} ps); "
+                f"time does not increase from frame {k} ({times[k]:g} ps) to frame {k + 1} ({times[k + 1]:g} ps); "
                 f"give the right times (`trajectory.time`, or `timestep_ps` when reading a file)"
             )
         return times
@@ -101,5 +101,10 @@ class Frames:
         spacing = (times[-1] - times[0]) / (len(times) - 1)
         last_digit = 2 * float(np.spacing(np.float32(np.abs(times).max())))  # XTC files keep times in single precision
         if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit):
-            raise ValueError("the frames are not equally spaced in time; use a part of the trajectory where they are")
+            steps = np.diff(times)
+            k = int(np.argmax(np.abs(steps - np.median(steps))))
+            raise ValueError(
+                f"the frames are not equally spaced in time: frames {k} and {k + 1} are {steps[k]:g} ps apart, most "
+                f"{np.median(steps):g} ps; use a part of the trajectory where they are, or give `timestep_ps`"
+            )
         return float(spacing)

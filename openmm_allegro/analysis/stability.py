@@ -97,7 +97,9 @@ def bond_stability(
     times = frames.increasing_times_ps()
     bonds = bonds_of(fixed)
     if len(bonds) == 0:
-        raise ValueError("the reference has no bonds between nonmetals; use the stability of the structure instead")
+        raise ValueError(
+            "the reference has no bonds between nonmetals; use `stability.structure_stability` in a script instead"
+        )
     lengths = np.mean(list(_bond_lengths(fixed, bonds)), axis=0)
     deviation = np.empty(frames.n_frames)
     worst = np.empty(frames.n_frames, dtype=np.int64)
