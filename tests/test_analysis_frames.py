@@ -139,6 +139,13 @@ def test_a_data_set_has_the_distances_that_ase_sees_in_any_cell(tmp_path):
         assert len(found.distance_nm) == ((want < 0.6) & (want > 0)).sum()
 
 
+def test_a_slab_is_told_how_to_be_written(tmp_path):
+    slab = ase.Atoms("H2", [[0, 0, 0], [1, 0, 0]], cell=[4, 4, 20], pbc=[True, True, False])
+    ase.io.write(tmp_path / "slab.extxyz", slab)
+    with pytest.raises(ValueError, match="frame 0 of `slab.extxyz` is periodic along a, b, frame 0 along a, b; all"):
+        open_trajectory(tmp_path / "slab.extxyz")
+
+
 def test_a_data_set_takes_names_and_residues_from_a_topology_of_its_atoms(tmp_path):
     data_set(tmp_path / "set.xyz.xz", [CELL])
     topology = mdtraj.Topology()
