@@ -189,8 +189,9 @@ def test_a_trajectory_does_not_differ_from_itself(files):
     [
         ({"what": ("rdf", "vcaf")}, "there is no analysis `vcaf`; choose from rdf, "),
         ({"what": ()}, "nothing was asked for"),
+        ({"what": ("rdf:pair=O-O", "rdf")}, "`rdf_O-O` was asked for twice, which would be one file"),
         ({"what": ("rdf:r_max_nm=2.0",)}, "half the shortest height of the cell is 0.7"),
-        ({"start_ps": 50.0}, "no frame at or after 50.0 ps"),
+        ({"start_ps": 50.0}, "no frame at or after 50 ps"),
     ],
 )
 def test_what_cannot_be_done_is_said(files, arguments, words):

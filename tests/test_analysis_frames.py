@@ -15,7 +15,10 @@ from openmm_allegro.analysis import trajectory_file
 from openmm_allegro.analysis.density import mass_density
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_within
+from openmm_allegro.analysis.rdf import radial_distribution
+from openmm_allegro.analysis.rmsd import rmsd
 from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.shape import radius_of_gyration
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 
 CELL = np.array([[1.6, 0.0, 0.0], [0.2, 1.5, 0.0], [-0.3, 0.1, 1.7]])  # nm
@@ -49,7 +52,7 @@ def test_without_times_there_is_structure_but_no_kinetics(files):
     assert frames.n_frames == 6
     with pytest.raises(ValueError, match="have no times; give the time between those of the file, `timestep_ps`"):
         frames.spacing_ps()
-    with pytest.raises(ValueError, match=r"`run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
+    with pytest.raises(ValueError, match=r"run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
         open_trajectory(files / "run.dcd", files / "run.pdb", start_ps=1.0)
 
 
@@ -86,14 +89,14 @@ def test_reading_prints_nothing_to_standard_output(files, capfd):
 
 @pytest.mark.parametrize("name", ["run.dcd", "run.xtc"])
 def test_another_number_of_atoms_is_refused(files, name):
-    with pytest.raises(ValueError, match=f"`{name}` does not hold the 2 atoms of the topology"):
+    with pytest.raises(ValueError, match=f"{name}` does not hold the 2 atoms of the topology"):
         open_trajectory(files / name, files / "other.pdb", timestep_ps=1.0)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("run.xtc", {"start_ps": 9.0}, "no frame at or after 9.0 ps; its 6 frames end at 4.5 ps"),
+        ("run.xtc", {"start_ps": 9.0}, "no frame at or after 9 ps; its 6 frames end at 4.5 ps"),
         ("run.dcd", {"timestep_ps": 0.0}, "`timestep_ps` is 0.0; the time between frames must be positive"),
         ("run.dcd", {"stride": 0}, "`stride` is 0; it must be 1 or more"),
     ],
@@ -137,6 +140,31 @@ def test_a_data_set_has_the_distances_that_ase_sees_in_any_cell(tmp_path):
         # positions of mdtraj are single precision
         assert found.distance_nm == pytest.approx(want[found.centre, found.neighbour], abs=1e-6)
         assert len(found.distance_nm) == ((want < 0.6) & (want > 0)).sum()
+
+
+def test_files_that_are_broken_are_named(files):
+    whole = (files / "run.xtc").read_bytes()
+    (files / "cut.xtc").write_bytes(whole[:-10])
+    with pytest.raises(ValueError, match="cut.xtc` cannot be read to its end .*; it was cut off"):
+        open_trajectory(files / "cut.xtc", files / "run.pdb")
+    with pytest.raises(ValueError, match="run.dcd` cannot be read as a structure file"):
+        open_trajectory(files / "run.xtc", files / "run.dcd")
+    (files / "bad.extxyz").write_text("nothing\n")
+    with pytest.raises(ValueError, match="`bad.extxyz` is not extended XYZ"):
+        open_trajectory(files / "bad.extxyz")
+
+
+def test_positions_of_a_failed_run_are_refused_where_they_are_needed():
+    xyz = np.random.default_rng(0).uniform(size=(9, 5, 3))
+    xyz[6:, 4] = np.nan
+    frames = Frames.of(atoms("OOOOH", xyz, cell=CELL))
+    with pytest.raises(ValueError, match="positions are not finite from frame 6 on, where the run has failed"):
+        list(frames.positions_nm())
+    with pytest.raises(ValueError, match="not finite from frame 6 on"):
+        radius_of_gyration(frames, "all")
+    with pytest.raises(ValueError, match="not finite from frame 6 on"):
+        rmsd(frames, "all")
+    assert np.isfinite(radial_distribution(frames, ("O", "O")).g).all()
 
 
 def test_a_slab_is_told_how_to_be_written(tmp_path):

@@ -1,6 +1,7 @@
 """Analyses of trajectory files, of one system or beside a reference: tables, one picture and the figures of merit."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -45,9 +46,12 @@ def analyze_trajectories(
     by_analysis = results_of_runs(requests, opened, runs if len(runs) > 1 else ())
     if log is not None:
         by_analysis["log"] = log_results(Path(log), opened[0].n_atoms, start_ps, temperature_k)
+    results = [result for group in by_analysis.values() for result in group]
+    twice = [name for name, count in Counter(result.name for result in results).items() if count > 1]
+    if twice:
+        raise ValueError(f"`{twice[0]}` was asked for twice, which would be one file; ask for it once, or in two runs")
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    results = [result for group in by_analysis.values() for result in group]
     files = [result.write_csv(output / f"{result.name}.csv") for result in results]
     files.append(save_picture(output / "analysis.png", [result.draw for result in results]))
     return {

@@ -210,7 +210,8 @@ def _on_common_points(name: str, reference: Curve, predicted: Curve) -> CurveDif
         if theirs != ours:
             raise ValueError(
                 f"`{name}` of the reference has `{theirs}`, that of the predicted trajectory `{ours}`; "
-                f"analyse both with the same topology and the same options, given where their defaults differ"
+                f"analyse both with the same topology and options, and give those whose defaults depend on the "
+                f"trajectory, such as `lags_ps` of van Hove functions"
             )
     x = common_points([reference, predicted])
     if len(x) < min(2, len(reference.x), len(predicted.x)):

@@ -11,6 +11,7 @@ import lzma
 from pathlib import Path
 
 import ase.io
+import ase.io.extxyz
 import mdtraj
 import numpy as np
 
@@ -28,7 +29,10 @@ def load_data_set(path: Path) -> mdtraj.Trajectory:
     """All frames of a data set, which must hold the same atoms in the same order; its times mean nothing."""
     # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
     text = DECOMPRESS.get(path.suffix, bytes)(path.read_bytes()).decode()
-    images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
+    try:
+        images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
+    except (ase.io.extxyz.XYZError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"`{path.name}` is not extended XYZ: {error}") from error
     if not images:
         raise ValueError(f"`{path.name}` has no frames")
     symbols = images[0].get_chemical_symbols()

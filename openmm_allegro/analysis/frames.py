@@ -54,11 +54,18 @@ class Frames:
         """Parts that fit in memory, for functions of mdtraj; of all atoms or of some, in their order."""
         return self._chunks(atoms)
 
-    def positions_nm(self, atoms: NDArray[np.int64] | None = None) -> Iterator[Array]:
-        """Positions of one frame after the other, (n, 3) float64, as they are in the file."""
+    def positions_nm(self, atoms: NDArray[np.int64] | None = None, *, broken: bool = False) -> Iterator[Array]:
+        """Positions of one frame after the other, (n, 3) float64, as they are in the file.
+
+        broken: whether they may be not finite, as after a run has failed, which is refused otherwise.
+        """
+        done = 0
         for chunk in self.chunks(atoms):
+            if not broken:
+                refuse_broken(chunk.xyz, done)
             for positions in chunk.xyz:
                 yield positions.astype(np.float64)
+            done += chunk.n_frames
 
     def in_blocks(
         self, n_blocks: int, atoms: NDArray[np.int64] | None = None
@@ -108,3 +115,13 @@ class Frames:
                 f"{np.median(steps):g} ps; use a part of the trajectory where they are, or give `timestep_ps`"
             )
         return float(spacing)
+
+
+def refuse_broken(xyz_nm: NDArray[np.float32], first: int) -> None:
+    """Stop at positions that are not finite. xyz_nm: (f, n, 3), of frames from `first` on."""
+    bad = np.flatnonzero(~np.isfinite(xyz_nm).all(axis=(1, 2)))
+    if len(bad):
+        raise ValueError(
+            f"positions are not finite from frame {first + bad[0]} on, where the run has failed; analyse the frames "
+            f"before it, or its `stability`"
+        )

@@ -99,7 +99,8 @@ class RunsTogether:
             if (curve.x_label, curve.y_label) != (curves[0].x_label, curves[0].y_label):
                 raise ValueError(
                     f"`{self.name}` of run {r} is `{curve.y_label}` over `{curve.x_label}`, that of run 0 "
-                    f"`{curves[0].y_label}` over `{curves[0].x_label}`; give the options whose defaults differ"
+                    f"`{curves[0].y_label}` over `{curves[0].x_label}`; give the options that "
+                    f"decide this, such as `lags_ps` of van Hove functions"
                 )
         x = common_points(curves)
         y = np.stack([at_points(curve, x).y for curve in curves])

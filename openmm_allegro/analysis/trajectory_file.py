@@ -91,14 +91,14 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
     """Numbers of the frames that are analysed."""
     if start_ps > 0 and np.isnan(times).any():
         raise ValueError(
-            f"`{path.name}` holds no times, so that nothing is known to be before {start_ps} ps; "
+            f"`{path}` holds no times, so that nothing is known to be before {start_ps} ps; "
             "give the time between its frames, `timestep_ps`"
         )
     kept = np.arange(len(times)) if np.isnan(times).any() else np.flatnonzero(times >= start_ps)
     if len(kept) == 0:
         raise ValueError(
-            f"`{path.name}` has no frame at or after {start_ps} ps; its {len(times)} frames end "
-            f"at {times[-1] if len(times) else 0.0} ps"
+            f"`{path}` has no frame at or after {start_ps:g} ps; its {len(times)} frames end "
+            f"at {times[-1] if len(times) else 0.0:g} ps"
         )
     return kept[::stride]
 
@@ -106,7 +106,12 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
 def _topology(path: str | Path) -> mdtraj.Topology:
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no file `{path}`")
-    return mdtraj.load_topology(str(path))
+    try:
+        return mdtraj.load_topology(str(path))
+    except Exception as error:  # of many kinds, by format
+        raise ValueError(
+            f"`{path}` cannot be read as a structure file ({error}); give for example the start.pdb of the run"
+        ) from error
 
 
 def _of_data_set(
@@ -152,11 +157,16 @@ def _read(
                 part = next(parts)
         except StopIteration:
             return
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"`{path}` cannot be read to its end ({error}); it was cut off, as when a run is stopped while it "
+                f"writes, or is another kind of file than its name says"
+            ) from error
         except ValueError as error:
             if not any(words in str(error) for words in ("same atoms", "xyz must be shape")):
                 raise
             raise ValueError(
-                f"`{path.name}` does not hold the {topology.n_atoms} atoms of the topology; "
+                f"`{path}` does not hold the {topology.n_atoms} atoms of the topology; "
                 f"give the topology that it was written with"
             ) from error
         yield part
