@@ -19,7 +19,9 @@ def _print_list(wanted: bool) -> None:
 
 Topology = Annotated[
     Path | None,
-    typer.Argument(help="Structure file of the same atoms, such as start.pdb of the run; a data set needs none."),
+    typer.Argument(
+        help="Structure file of the same atoms, such as start.pdb of the run; a data set takes only names from it."
+    ),
 ]
 What = Annotated[
     list[str],
@@ -93,7 +95,9 @@ def analyze(
 def compare(
     reference: Annotated[Path, typer.Argument(help="Trajectory, or a data set of ab initio frames (extended XYZ).")],
     predicted: Annotated[list[Path], typer.Argument(help="Trajectories of one system, to be compared with it.")],
-    topology: Annotated[Path | None, typer.Option(help="Structure file of the same atoms.")] = None,
+    topology: Annotated[
+        Path | None, typer.Option(help="Structure file of the same atoms; of a data set too, where it has these.")
+    ] = None,
     reference_topology: Annotated[
         Path | None, typer.Option(help="Structure file of the reference, if it is another.")
     ] = None,

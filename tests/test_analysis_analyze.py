@@ -150,6 +150,33 @@ def test_runs_are_compared_with_a_data_set(files):
     assert set(figures["rdf"]) == {"rdf_O-O", "rdf_O-H", "rdf_H-H"}
 
 
+def test_names_of_the_runs_topology_hold_for_a_data_set_of_the_same_atoms(files):
+    arguments = {"what": ["bonds:pair=name O-name H:cutoff_nm=0.5"], "output_dir": files / "out"}
+    figures = compare_trajectories(files / "frames.extxyz", [files / "run.xtc"], files / "run.pdb", **arguments)
+    assert figures["bonds"]["bonds_name_O-name_H"]["bonds_per_atom_reference"] > 0
+    ase.io.write(files / "small.extxyz", ase.Atoms("OH", [[0, 0, 0], [1, 0, 0]], cell=10 * CELL, pbc=True))
+    arguments["what"] = ["bonds:pair=O-H:cutoff_nm=0.5"]
+    figures = compare_trajectories(files / "small.extxyz", [files / "run.xtc"], files / "run.pdb", **arguments)
+    assert figures["bonds"]["bonds_O-H"]["mean_length_nm_reference"] == pytest.approx(0.1, abs=1e-6)
+    with pytest.raises(ValueError, match="`small.extxyz` has 2 atoms and `run.pdb` 20"):
+        compare_trajectories(
+            files / "small.extxyz",
+            [files / "run.xtc"],
+            files / "run.pdb",
+            reference_topology=files / "run.pdb",
+            **arguments,
+        )
+
+
+def test_the_run_that_cannot_be_analysed_is_named(files):
+    gas(1, n_frames=3).save(str(files / "short.xtc"))
+    runs, what = [files / "run.xtc", files / "short.xtc"], ["msd:element=O"]
+    with pytest.raises(ValueError, match="`.*short.xtc`: the trajectory has 3 frames, but displacements"):
+        analyze_trajectories(runs, files / "run.pdb", what=what, output_dir=files / "out")
+    with pytest.raises(ValueError, match="`.*short.xtc`: the trajectory has 3 frames, but displacements"):
+        compare_trajectories(runs[1], runs[:1], files / "run.pdb", what=what, output_dir=files / "out")
+
+
 def test_a_trajectory_does_not_differ_from_itself(files):
     figures = compare_trajectories(
         files / "run.xtc", [files / "run.xtc"], files / "run.pdb", what=["rdf"], output_dir=files / "out"
@@ -162,8 +189,9 @@ def test_a_trajectory_does_not_differ_from_itself(files):
     [
         ({"what": ("rdf", "vcaf")}, "there is no analysis `vcaf`; choose from rdf, "),
         ({"what": ()}, "nothing was asked for"),
+        ({"what": ("rdf:pair=O-O", "rdf")}, "`rdf_O-O` was asked for twice, which would be one file"),
         ({"what": ("rdf:r_max_nm=2.0",)}, "half the shortest height of the cell is 0.7"),
-        ({"start_ps": 50.0}, "no frame at or after 50.0 ps"),
+        ({"start_ps": 50.0}, "no frame at or after 50 ps"),
     ],
 )
 def test_what_cannot_be_done_is_said(files, arguments, words):

@@ -56,6 +56,9 @@ def test_options_have_the_types_of_the_function():
         "temperature_k": 300.0,
     }
     assert parse_request("rdf").options == {}
+    assert parse_request("solvation:selections=Na-O-Cl:cutoff_nm=0.3").options["cutoff_nm"] == 0.3
+    assert parse_request("solvation:selections=Na-O-Cl:cutoff_nm=0.3,0.4").options["cutoff_nm"] == (0.3, 0.4)
+    assert parse_request("van_hove_self:lags_ps=0.5").options == {"lags_ps": (0.5,)}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,9 @@ def test_options_have_the_types_of_the_function():
         ("rdf:r_max_nm=wide", "`r_max_nm` of `rdf` is `wide`: Input should be a valid number"),
         ("angles:triplet=S-P", "`triplet` of `angles` is `S-P`; it takes 3 words with hyphens between them"),
         ("rdf:pair=Li-S-P", "`pair` of `rdf` is `Li-S-P`; it takes 2 words with hyphens"),
+        ("rdf:r_max_nm=nan", "`r_max_nm` of `rdf` is `nan`; it must be a finite number"),
+        ("hydration:shells_nm=0.3,inf", "`shells_nm` of `hydration` is `0.3,inf`; it must be a finite number"),
+        ("rdf:n_blocks=-1", "`n_blocks` of `rdf` is -1; it must be 1 or more"),
         ("msd:fit_window_ps=1", "`fit_window_ps` of `msd` is `1`; it takes 2 numbers with commas between them"),
     ],
 )

@@ -11,8 +11,10 @@ from openmm_allegro.analysis.common_points import at_points, common_points
 from openmm_allegro.analysis.compare import compare, write_comparisons
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.runs import RunsTogether
 from openmm_allegro.analysis.series import Series
 from openmm_allegro.analysis.shares import Shares
+from openmm_allegro.analysis.solvation import SolvationShell
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,55 @@ def test_fractions_of_numbers_that_one_never_has_are_zero_there():
     assert np.isnan(Shares.of([Counter({"1": 3})]).by_number(1, "ions", "fraction").error).all()
 
 
+def solvation(*blocks):
+    shells = Shares.of([Counter(block) for block in blocks])
+    return SolvationShell("Na", ("O",), shells, Shares.of([Counter({"4": 1})]), (Measured(4.0),), (0.3,))
+
+
+def test_shells_have_their_own_share_in_both_though_they_are_not_the_most_frequent():
+    # the sixth of the reference is the first of the predicted trajectory, which never has the seventh
+    often = {f"{n} O": 16 - 2 * n for n in range(1, 6)}
+    reference = solvation(often | {"6 O": 1, "7 O": 2}, often | {"6 O": 2, "7 O": 1})
+    (found,) = compare([reference], [solvation({"6 O": 8, "1 O": 2}, {"6 O": 9, "1 O": 1})])
+    assert "shell_6_O_fraction" not in reference.figures()
+    assert found.figures["shell_6_O_fraction"].reference == pytest.approx((3 / 106, 1 / 106))  # 1/53 and 2/53
+    assert found.figures["shell_6_O_fraction"].predicted == pytest.approx((0.85, 0.05))
+    assert found.figures["shell_2_O_fraction"].predicted == (0.0, 0.0)
+    assert "shell_7_O_fraction" not in found.figures
+    runs = RunsTogether((solvation({"6 O": 1}), solvation({"1 O": 1})))
+    assert runs.figures()["shell_6_O_fraction"] == pytest.approx((0.5, 0.5))
+    (together,) = compare([reference], [runs])
+    assert together.figures["shell_2_O_fraction"].predicted == (0.0, 0.0)
+    assert together.figures["shell_1_O_fraction"].predicted == pytest.approx((0.5, 0.5))
+
+
+def test_shares_of_what_never_was_are_zero_and_of_nothing_unknown():
+    links = Shares.of([Counter(), Counter({"corner": 3, "edge": 1}), Counter({"corner": 1, "edge": 3})])
+    assert links.share("corner") == pytest.approx((0.5, 0.25))  # of the blocks that have links
+    assert links.share("face") == (0.0, 0.0)
+    assert np.isnan(Shares.of([Counter({"corner": 1})]).share("face").error)
+    assert np.isnan(Shares.of([Counter(), Counter()]).share("corner").value)
+
+
+def test_where_one_has_no_curve_its_numbers_are_compared_aloud():
+    for reference, predicted, which in ((Gaussian, Number, "predicted trajectory"), (Number, Gaussian, "reference")):
+        with pytest.warns(UserWarning, match=f"`peak` of the {which} has too few different values for a curve"):
+            (found,) = compare([reference(0.0, WIDE)], [predicted(1.0, WIDE)])
+        assert found.curve is None
+        assert found.figures["peak_nm"].difference.value == 1.0
+
+
+def test_curves_of_one_point_are_compared_there(tmp_path):
+    (found,) = compare([Gaussian(0.0, np.zeros(1))], [Gaussian(1.0, np.zeros(1))])
+    assert found.curve.per_cent == pytest.approx(100 * (1 - np.exp(-0.5)))
+    save_picture(tmp_path / "one.png", [found.draw])
+
+
+def test_the_difference_of_infinite_numbers_is_unknown():
+    (found,) = compare([Number(np.inf, WIDE)], [Number(np.inf, WIDE)])
+    assert np.isnan(found.figures["peak_nm"].difference).all()
+
+
 def test_numbers_have_combined_errors_and_z():
     (found,) = compare([Number(1.0, WIDE, error=0.3)], [Number(2.0, WIDE, error=0.4)])
     figure = found.figures["peak_nm"]
@@ -134,7 +185,6 @@ def test_numbers_without_error_or_counterpart_have_no_z():
         ([], [Gaussian(0, WIDE)], "`peak` was analysed for the predicted trajectory only"),
         ([], [], "nothing to compare"),
         (2 * [Gaussian(0, WIDE)], [Gaussian(0, WIDE)], "two analyses `peak` of the reference trajectory"),
-        ([Gaussian(0, WIDE)], [Number(0, WIDE)], "`peak` of the predicted trajectory has no curve"),
         ([Gaussian(0, WIDE)], [Gaussian(0, WIDE, y_label="n(r)")], r"has `g\(r\)`, that of the predicted .* `n\(r\)`"),
         ([Gaussian(0, WIDE)], [Gaussian(0, WIDE + 20)], "fewer than two points in common"),
     ],

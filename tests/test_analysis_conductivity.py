@@ -83,10 +83,13 @@ def test_onsager_coefficients_add_up_to_the_conductivity():
         ({"charges": (1.0, -1.0)}, "`ions` names 1 species and `charges` 2"),
         ({"charges": (0.0,)}, "all `charges` are zero"),
         ({"temperature_k": -1.0}, "`temperature_k` is -1.0; it must be positive"),
+        ({"relative_to": "Li"}, "Li do not move, so that there is no conductivity"),
+        ({"ions": ("Li", "all"), "charges": (1.0, 1.0)}, "`Li` and `all` have 2 atoms in common, whose charges would"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, words):
-    trajectory = atoms(["Li"] * 2, random_walk(50, 2, 0.1), times=np.arange(50.0), cell=TILTED)
+    walk = np.repeat(random_walk(50, 1, 0.1), 2, axis=1)
+    trajectory = atoms(["Li"] * 2, walk, times=np.arange(50.0), cell=TILTED)
     with pytest.raises(ValueError, match=words):
         ionic_conductivity(trajectory, **({"ions": ("Li",), "charges": (1.0,), "temperature_k": 300.0} | arguments))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from trajectories import atoms
 
+from openmm_allegro.analysis.compare import compare
 from openmm_allegro.analysis.ion_pairs import ion_pairs
 from openmm_allegro.analysis.network import network_units
 from openmm_allegro.analysis.solvation import solvation_shell
@@ -87,6 +88,17 @@ def test_cristobalite_is_one_unit_of_q4_that_shares_corners():
     assert found.ligands.kinds == ("bridging",)
 
 
+def test_networks_with_other_units_are_compared_unit_by_unit():
+    (found,) = compare(*([network_units(build(part), ("P", "S"), cutoff_nm=0.25, n_blocks=2)] for part in (PS4, EDGE)))
+    values = {name: (each.reference.value, each.predicted.value) for name, each in found.figures.items()}
+    assert values["unit_PS4_fraction"] == (1.0, 0.0)
+    assert values["unit_P2S6_fraction"] == (0.0, 1.0)
+    assert values["connectivity_Q2_fraction"] == (0.0, 1.0)
+    assert values["ligand_bridging_fraction"] == (0.0, pytest.approx(1 / 3))
+    assert np.isnan(values["link_edge_fraction"][0])  # of no links at all
+    assert found.figures["unit_P2S6_fraction"].difference == (1.0, 0.0)
+
+
 def test_formers_and_ligands_are_apart():
     with pytest.raises(ValueError, match="formers `P` and ligands `element P or element S` have atoms in common"):
         network_units(build(PS4), ("P", "element P or element S"), cutoff_nm=0.21, n_blocks=1)
@@ -140,6 +152,8 @@ def test_a_shell_needs_ligands_and_their_cutoffs():
         solvation_shell(build(PS4), ("P",))
     with pytest.raises(ValueError, match="`cutoff_nm` has 2 values for 1 ligands"):
         solvation_shell(build(PS4), ("P", "S"), cutoff_nm=(0.2, 0.3))
+    with pytest.raises(ValueError, match="the ligands `S` and `index 1` have atoms in common, which would count twice"):
+        solvation_shell(build(PS4), ("P", "S", "index 1"), cutoff_nm=0.3, n_blocks=1)
 
 
 def test_ions_are_free_separated_in_contact_or_in_aggregates():
@@ -161,6 +175,13 @@ def test_ions_are_free_separated_in_contact_or_in_aggregates():
     assert clusters == pytest.approx({"1 Na, 1 Cl": 2 / 8, "2 Na, 1 Cl": 3 / 8, "1 Na": 2 / 8, "1 Cl": 1 / 8})
     assert found.curve().y == pytest.approx([3 / 8, 2 / 8, 3 / 8, 0])
     assert found.figures()["mean_cluster_of_an_ion"].value == pytest.approx((3 * 1 + 2 * 2 + 3 * 3) / 8)
+
+
+def test_states_that_never_occur_and_the_mean_cluster_have_errors_where_there_are_blocks():
+    xyz = np.array([[[0, 0, 0], [0.28, 0, 0]], [[0, 0, 0], [2.0, 0, 0]]])  # touching, then apart
+    found = ion_pairs(atoms(["Na", "Cl"], xyz), ("Na", "Cl"), contact_nm=0.3, separated_nm=0.5, n_blocks=2)
+    assert found.figures()["mean_cluster_of_an_ion"] == pytest.approx((1.5, 0.5))
+    assert found.figures()["aggregate_fraction"] == (0.0, 0.0)
 
 
 def test_pairs_of_a_dilute_gas_of_ions_are_those_of_poisson():

@@ -5,6 +5,7 @@ import lzma
 
 import ase
 import ase.io
+import mdtraj
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -14,7 +15,10 @@ from openmm_allegro.analysis import trajectory_file
 from openmm_allegro.analysis.density import mass_density
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_within
+from openmm_allegro.analysis.rdf import radial_distribution
+from openmm_allegro.analysis.rmsd import rmsd
 from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.shape import radius_of_gyration
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 
 CELL = np.array([[1.6, 0.0, 0.0], [0.2, 1.5, 0.0], [-0.3, 0.1, 1.7]])  # nm
@@ -48,7 +52,7 @@ def test_without_times_there_is_structure_but_no_kinetics(files):
     assert frames.n_frames == 6
     with pytest.raises(ValueError, match="have no times; give the time between those of the file, `timestep_ps`"):
         frames.spacing_ps()
-    with pytest.raises(ValueError, match=r"`run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
+    with pytest.raises(ValueError, match=r"run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
         open_trajectory(files / "run.dcd", files / "run.pdb", start_ps=1.0)
 
 
@@ -85,14 +89,14 @@ def test_reading_prints_nothing_to_standard_output(files, capfd):
 
 @pytest.mark.parametrize("name", ["run.dcd", "run.xtc"])
 def test_another_number_of_atoms_is_refused(files, name):
-    with pytest.raises(ValueError, match=f"`{name}` does not hold the 2 atoms of the topology"):
+    with pytest.raises(ValueError, match=f"{name}` does not hold the 2 atoms of the topology"):
         open_trajectory(files / name, files / "other.pdb", timestep_ps=1.0)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("run.xtc", {"start_ps": 9.0}, "no frame at or after 9.0 ps; its 6 frames end at 4.5 ps"),
+        ("run.xtc", {"start_ps": 9.0}, "no frame at or after 9 ps; its 6 frames end at 4.5 ps"),
         ("run.dcd", {"timestep_ps": 0.0}, "`timestep_ps` is 0.0; the time between frames must be positive"),
         ("run.dcd", {"stride": 0}, "`stride` is 0; it must be 1 or more"),
     ],
@@ -138,6 +142,53 @@ def test_a_data_set_has_the_distances_that_ase_sees_in_any_cell(tmp_path):
         assert len(found.distance_nm) == ((want < 0.6) & (want > 0)).sum()
 
 
+def test_files_that_are_broken_are_named(files):
+    whole = (files / "run.xtc").read_bytes()
+    (files / "cut.xtc").write_bytes(whole[:-10])
+    with pytest.raises(ValueError, match="cut.xtc` cannot be read to its end .*; it was cut off"):
+        open_trajectory(files / "cut.xtc", files / "run.pdb")
+    with pytest.raises(ValueError, match="run.dcd` cannot be read as a structure file"):
+        open_trajectory(files / "run.xtc", files / "run.dcd")
+    (files / "bad.extxyz").write_text("nothing\n")
+    with pytest.raises(ValueError, match="`bad.extxyz` is not extended XYZ"):
+        open_trajectory(files / "bad.extxyz")
+
+
+def test_positions_of_a_failed_run_are_refused_where_they_are_needed():
+    xyz = np.random.default_rng(0).uniform(size=(9, 5, 3))
+    xyz[6:, 4] = np.nan
+    frames = Frames.of(atoms("OOOOH", xyz, cell=CELL))
+    with pytest.raises(ValueError, match="positions are not finite from frame 6 on, where the run has failed"):
+        list(frames.positions_nm())
+    with pytest.raises(ValueError, match="not finite from frame 6 on"):
+        radius_of_gyration(frames, "all")
+    with pytest.raises(ValueError, match="not finite from frame 6 on"):
+        rmsd(frames, "all")
+    assert np.isfinite(radial_distribution(frames, ("O", "O")).g).all()
+
+
+def test_a_slab_is_told_how_to_be_written(tmp_path):
+    slab = ase.Atoms("H2", [[0, 0, 0], [1, 0, 0]], cell=[4, 4, 20], pbc=[True, True, False])
+    ase.io.write(tmp_path / "slab.extxyz", slab)
+    with pytest.raises(ValueError, match="frame 0 of `slab.extxyz` is periodic along a, b, frame 0 along a, b; all"):
+        open_trajectory(tmp_path / "slab.extxyz")
+
+
+def test_a_data_set_takes_names_and_residues_from_a_topology_of_its_atoms(tmp_path):
+    data_set(tmp_path / "set.xyz.xz", [CELL])
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for name, symbol in (("L1", "Li"), ("S1", "S"), ("S2", "S")):
+        topology.add_atom(name, mdtraj.element.get_by_symbol(symbol), topology.add_residue(name, chain))
+    mdtraj.Trajectory(np.zeros((1, 3, 3)), topology).save(str(tmp_path / "named.pdb"))
+    frames = open_trajectory(tmp_path / "set.xyz.xz", tmp_path / "named.pdb")
+    assert atoms_of(frames.topology, "name S2").tolist() == [2]
+    assert next(frames.chunks()).topology.n_residues == 3
+    data_set(tmp_path / "other.xyz.xz", [CELL], "S2Li")
+    with pytest.raises(ValueError, match="`other.xyz.xz` has 3 atoms and `named.pdb` 3, or their elements differ"):
+        open_trajectory(tmp_path / "other.xyz.xz", tmp_path / "named.pdb")
+
+
 def test_a_data_set_of_different_molecules_is_refused(tmp_path):
     data_set(tmp_path / "a.xyz.xz", [CELL])
     images = data_set(tmp_path / "b.xyz.xz", [CELL]) + data_set(tmp_path / "c.xyz.xz", [CELL], "S2Li")
@@ -176,7 +227,7 @@ def test_a_missing_cell_is_named():
 
 
 def test_times_that_go_back_or_are_uneven_are_refused():
-    with pytest.raises(ValueError, match=r"from frame 1 \(2.0 ps\) to frame 2 \(1.0 ps\)"):
+    with pytest.raises(ValueError, match=r"from frame 1 \(2 ps\) to frame 2 \(1 ps\)"):
         Frames.of(atoms("H", np.zeros((3, 1, 3)), times=[0.0, 2.0, 1.0])).increasing_times_ps()
-    with pytest.raises(ValueError, match="not equally spaced"):
-        Frames.of(atoms("H", np.zeros((3, 1, 3)), times=[0.0, 2.0, 3.0])).spacing_ps()
+    with pytest.raises(ValueError, match="frames 2 and 3 are 3 ps apart, most 1 ps"):
+        Frames.of(atoms("H", np.zeros((5, 1, 3)), times=[0.0, 1.0, 2.0, 5.0, 6.0])).spacing_ps()

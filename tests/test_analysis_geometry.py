@@ -175,3 +175,10 @@ def test_slices_of_a_changing_cell_are_fractions_of_it():
 def test_profiles_refuse_what_they_do_not_know(options, words):
     with pytest.raises(ValueError, match=words):
         density_profile(gas(["Ar"], 5), "Ar", **options)
+
+
+def test_an_atom_is_bonded_to_its_own_images_in_a_primitive_cell():
+    fcc = 0.289 * np.array([[1, 0, 0], [1 / 2, np.sqrt(3) / 2, 0], [1 / 2, np.sqrt(1 / 12), np.sqrt(2 / 3)]])  # nm
+    found = bond_lengths(atoms(["Ag"], np.zeros((2, 1, 3)), cell=fcc), ("Ag", "Ag"), cutoff_nm=0.35, n_blocks=2)
+    assert found.bonds_per_atom.value == 12
+    assert found.lengths.mean.value == pytest.approx(0.289, abs=1e-6)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from trajectories import atoms
 
+from openmm_allegro.analysis.compare import compare
 from openmm_allegro.analysis.hops import hop_function, hops
+from openmm_allegro.analysis.pictures import save_picture
 
 
 def rattling(shape, width_nm, seed=0):
@@ -52,8 +54,23 @@ def test_rattling_and_a_brief_visit_are_no_hops():
     xyz[200:204, 2] += np.array([0.3, 0.0, 0.0])  # back after 0.4 ps, less than half the window
     found = hops(atoms(["Li"] * 5, xyz, times=0.1 * np.arange(400)), "Li", relative_to="none", shortest_nm=0.2)
     assert len(found.time_ps) == 0
-    assert found.curve() is None
+    assert not found.curve().y.any()
     assert found.figures()["rate_per_ns"].value == 0
+
+
+def test_a_run_without_hops_is_compared_with_one_that_has_some(tmp_path):
+    still = rattling((200, 3, 3), 0.01)
+    hopped = still.copy()
+    hopped[100:, 1] += np.array([0.4, 0.0, 0.0])
+    some, none = (
+        hops(atoms(["Li"] * 3, xyz, times=0.1 * np.arange(200)), "Li", relative_to="none") for xyz in (hopped, still)
+    )
+    (found,) = compare([some], [none])
+    assert found.curve.per_cent == pytest.approx(100.0)
+    assert found.figures["n_hops"].difference.value == -1
+    (turned,) = compare([none], [some])
+    assert turned.curve.mean_absolute > 0
+    save_picture(tmp_path / "hops.png", [found.draw, turned.draw, none.draw, none.draw])
 
 
 @pytest.mark.parametrize(

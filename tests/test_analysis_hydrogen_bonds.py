@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from trajectories import atoms
 
+from openmm_allegro.analysis.compare import compare
 from openmm_allegro.analysis.hydrogen_bonds import CRITERIA, hydrogen_bonds
+from openmm_allegro.analysis.pictures import save_picture
 
 
 def dimer(distance_nm, angle_degrees, cell=None, moved=0.0):
@@ -38,15 +40,34 @@ def dimer(distance_nm, angle_degrees, cell=None, moved=0.0):
 @pytest.mark.parametrize("cell", [None, np.array([[1.2, 0, 0], [0.5, 1.1, 0], [-0.4, 0.5, 1.3]])])
 def test_a_dimer_is_bonded_within_the_limits_of_each_criterion(criterion, distance, angle, bonded, cell):
     frames = dimer(distance, angle, cell, moved=0.0 if cell is None else -0.1)
-    if not bonded:
-        with pytest.raises(ValueError, match="there are no hydrogen bonds O···O in any frame"):
-            hydrogen_bonds(frames, criterion=criterion, n_blocks=1)
-        return
     found = hydrogen_bonds(frames, criterion=criterion, n_blocks=1)
+    if not bonded:
+        assert found.per_donor.value == 0
+        assert found.numbers.kinds == ("0",)
+        return
     assert found.per_donor.value == 0.5
     assert found.numbers.kinds == ("1",)
     assert found.distances.mean.value == pytest.approx(distance, abs=1e-6)
     assert found.angles.mean.value == pytest.approx(angle, abs=1e-3)
+
+
+def test_a_run_without_bonds_is_zero_bonds_beside_one_with_some(tmp_path):
+    bonded, none, far = (hydrogen_bonds(dimer(d, 5.0), n_blocks=1) for d in (0.3, 0.38, 3.0))
+    assert none.curve() is None
+    assert "nan" in none.write_csv(tmp_path / "none.csv").read_text().splitlines()[1]
+    with pytest.warns(UserWarning, match="has too few different values for a curve"):
+        (found,) = compare([bonded], [far])
+    assert found.figures["bonds_per_donor"].predicted.value == 0
+    assert found.figures["in_1_bonds_fraction"].difference.value == -1.0
+    assert found.figures["in_0_bonds_fraction"].difference.value == 1.0
+    save_picture(tmp_path / "none.png", [none.draw, far.draw, found.draw, lambda axes: far.draw(axes, "far")])
+
+
+def test_donors_without_hydrogen_are_refused():
+    with pytest.raises(ValueError, match="none of the 2 donors has a hydrogen within 0.09 nm in the first frame"):
+        hydrogen_bonds(dimer(0.3, 5.0), covalent_nm=0.09, n_blocks=1)
+    with pytest.raises(ValueError, match="`covalent_nm` is -1.0; a cutoff must be positive"):
+        hydrogen_bonds(dimer(0.3, 5.0), covalent_nm=-1.0, n_blocks=1)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from trajectories import TILTED, atoms, random_walk, wrapped
 from openmm_allegro.analysis.diffusive import brownian_covariance, line_weights
 from openmm_allegro.analysis.displacements import displacement_products
 from openmm_allegro.analysis.msd import mean_squared_displacement
+from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.trajectory_file import open_trajectory
 
 
@@ -179,6 +180,21 @@ def test_what_cannot_be_done_is_said(arguments, words):
     walk = atoms(["Li"] * 2, random_walk(40, 2, 0.1), times=np.arange(40.0))
     with pytest.raises(ValueError, match=words):
         mean_squared_displacement(walk, **({"element": "Li"} | arguments))
+
+
+@pytest.mark.parametrize("n_frames", [1, 3, 15])
+def test_a_trajectory_that_is_too_short_is_told_how_long_it_must_be(n_frames):
+    walk = atoms(["Li"] * 2, random_walk(n_frames, 2, 0.1), times=np.arange(float(n_frames)))
+    with pytest.raises(ValueError, match=f"the trajectory has {n_frames} frames, but displacements .* need 16 or more"):
+        mean_squared_displacement(walk, "Li", n_blocks=min(5, n_frames))
+
+
+def test_atoms_at_rest_do_not_diffuse(tmp_path):
+    still = atoms(["Li"] * 2, np.zeros((40, 2, 3)), times=np.arange(40.0))
+    with pytest.warns(UserWarning, match="the motion of Li does not become diffusive"):
+        found = mean_squared_displacement(still, "Li")
+    assert found.diffusion_cm2_per_s == 0
+    save_picture(tmp_path / "still.png", [found.draw])
 
 
 def test_the_fit_window_is_recorded_and_the_table_names_its_units(tmp_path):

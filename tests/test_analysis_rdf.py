@@ -107,8 +107,9 @@ def test_distributions_differ_by_their_mean_absolute_difference():
     ("arguments", "words"),
     [
         ({"pair": ("O", "Na")}, "there is no Na in the topology, which has O, H; choose one of these"),
-        ({"pair": ("H", "H")}, "needs two atoms; the topology has one"),
+        ({"pair": ("H", "H")}, "needs two atoms, but there is only one"),
         ({"r_max_nm": 1.2}, "half the shortest height of the cell is 0.8"),
+        ({"r_max_nm": 0.0}, "`r_max_nm` is 0.0; it must be positive"),
         ({"bin_width_nm": 0.0}, "must be positive"),
         ({"n_blocks": 7}, "6 frames cannot be cut into 7 blocks"),
     ],

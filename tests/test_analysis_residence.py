@@ -117,7 +117,8 @@ def test_the_cutoff_is_the_end_of_the_first_shell():
     rest *= random.uniform(0.4, 0.9, (60, 40, 1)) / np.linalg.norm(rest, axis=2, keepdims=True)
     xyz = np.concatenate([np.zeros((60, 1, 3)), shell, rest], axis=1)
     frames = atoms(["Li"] + ["S"] * 48, xyz, times=np.arange(60.0), cell=TILTED)
-    found = residence_time(frames, ("Li", "S"))
+    with pytest.warns(UserWarning, match="too few S leave Li within 30 ps"):
+        found = residence_time(frames, ("Li", "S"))
     assert 0.29 < found.cutoff_nm < 0.4  # the shell ends at 0.29 (four widths), the others begin at 0.4
     assert found.coordination == pytest.approx(8.0)
 
@@ -135,12 +136,14 @@ def test_intervals_by_hand():
 
 
 def test_neighbours_that_never_leave_and_that_never_stay_have_no_finite_time(tmp_path):
-    bonded = residence_time(around_lithium(np.ones((60, 4), dtype=bool)), ("Li", "S"), 0.3)
+    with pytest.warns(UserWarning, match="too few S leave Li within .* ps, so that their residence time is not known"):
+        bonded = residence_time(around_lithium(np.ones((60, 4), dtype=bool)), ("Li", "S"), 0.3)
     assert bonded.survival == pytest.approx(1.0)
     assert np.isinf(bonded.fitted_ps.value)
     assert np.isnan(bonded.fitted_ps.error)
     save_picture(tmp_path / "bonded.png", [bonded.draw])
-    blinking = residence_time(around_lithium(np.arange(60)[:, None] % 2 == np.zeros((1, 4))), ("Li", "S"), 0.3)
+    with pytest.warns(UserWarning, match="all S leave Li within .* ps, .*; write frames more often"):
+        blinking = residence_time(around_lithium(np.arange(60)[:, None] % 2 == np.zeros((1, 4))), ("Li", "S"), 0.3)
     assert blinking.survival[1:] == pytest.approx(0.0)
     assert np.isnan(blinking.fitted_ps.value)
     assert blinking.integral_ps.value == pytest.approx(0.5)  # half a frame, by trapezoids
@@ -152,7 +155,7 @@ def test_neighbours_that_never_leave_and_that_never_stay_have_no_finite_time(tmp
         ({"cutoff_nm": 0.1}, "no S is within 0.1 nm of any Li"),
         ({"cutoff_nm": -1.0}, "must be positive"),
         ({"tolerance_ps": -1.0}, "`tolerance_ps` is -1.0; it must be zero or more"),
-        ({"longest_ps": 1e4}, "shorter than the trajectory of 60 frames"),
+        ({"longest_ps": 1e4}, "is 10000 of its 60 frames; it must be at least 2 and leave more than `n_blocks`, 5"),
         ({"pair": ("S", "index > 2")}, "share atoms"),
     ],
 )

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from trajectories import TILTED, atoms, random_walk, wrapped
 
+from openmm_allegro.analysis.compare import compare
 from openmm_allegro.analysis.non_gaussian import non_gaussian_parameter
+from openmm_allegro.analysis.runs import runs_together
 from openmm_allegro.analysis.van_hove import van_hove_distinct, van_hove_self
 
 
@@ -84,12 +86,26 @@ def test_alpha2_of_a_walk_is_zero_and_of_two_kinds_of_walkers_that_of_their_vari
     assert found.figures()["highest_alpha2"].value >= found.alpha2[0]
 
 
+def test_curves_at_different_times_are_neither_compared_nor_averaged():
+    short, long = (van_hove_self(gas(n_frames, 5, 0.01), "Li") for n_frames in (60, 120))
+    with pytest.raises(ValueError, match=r"after 14 ps`, that of the predicted trajectory `.* after 29 ps`"):
+        compare([short], [long])
+    (together,) = runs_together([[short], [long]])
+    with pytest.raises(
+        ValueError, match=r"of run 1 is `.*, after 29 ps` over `r / nm`, that of run 0 `.* after 14 ps`"
+    ):
+        together.curve()
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "words"),
     [
         (van_hove_self, {"element": "Li", "lags_ps": (0.1,)}, "must be at least the time between frames, 1 ps"),
         (van_hove_self, {"element": "Li", "bin_width_nm": 2.0}, "it must be positive and at most `r_max_nm`, 1.0"),
         (van_hove_distinct, {"pair": ("Li", "index < 3")}, "share 3 atoms"),
+        (van_hove_distinct, {"pair": ("index 0", "index 0")}, "`index 0` is one atom, around which there is no other"),
+        (van_hove_self, {"element": "Li", "n_origins": 0}, "`n_origins` is 0; it must be 1 or more"),
+        (van_hove_self, {"element": "Li", "n_blocks": 60}, "time origins cannot be cut into 60 blocks"),
         (non_gaussian_parameter, {"element": "Li", "n_lags": 1}, "they must be at least 2 and 1"),
     ],
 )

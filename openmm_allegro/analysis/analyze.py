@@ -1,7 +1,9 @@
 """Analyses of trajectory files, of one system or beside a reference: tables, one picture and the figures of merit."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from openmm_allegro.analysis.catalogue import Request, parse_request, run
@@ -11,7 +13,7 @@ from openmm_allegro.analysis.logs import log_results
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.runs import runs_together
-from openmm_allegro.analysis.trajectory_file import open_trajectory
+from openmm_allegro.analysis.trajectory_file import OtherAtomsError, open_trajectory
 
 DEFAULT = ("rdf", "msd", "density")
 Figures = dict[str, object]
@@ -41,12 +43,15 @@ def analyze_trajectories(
     if not requests and log is None:
         raise ValueError("nothing was asked for; name an analysis or give a `log`")
     opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
-    by_analysis = results_of_runs(requests, opened)
+    by_analysis = results_of_runs(requests, opened, runs if len(runs) > 1 else ())
     if log is not None:
         by_analysis["log"] = log_results(Path(log), opened[0].n_atoms, start_ps, temperature_k)
+    results = [result for group in by_analysis.values() for result in group]
+    twice = [name for name, count in Counter(result.name for result in results).items() if count > 1]
+    if twice:
+        raise ValueError(f"`{twice[0]}` was asked for twice, which would be one file; ask for it once, or in two runs")
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
-    results = [result for group in by_analysis.values() for result in group]
     files = [result.write_csv(output / f"{result.name}.csv") for result in results]
     files.append(save_picture(output / "analysis.png", [result.draw for result in results]))
     return {
@@ -73,17 +78,22 @@ def compare_trajectories(
 ) -> Figures:
     """Run the named analyses of a reference and of runs, and write how much they differ: CSV, `comparison.png`.
 
-    The reference may be a data set of ab initio frames (extended XYZ), which needs no topology. Other arguments and
-    what is returned are as in `analyze_trajectories`, with the differences and their errors beside both values.
+    The reference may be a data set of ab initio frames (extended XYZ), which needs no topology; that of the runs gives
+    it names and residues where it has the same atoms. Other arguments and what is returned are as in
+    `analyze_trajectories`, with the differences and their errors beside both values.
     """
     requests = [parse_request(text) for text in what]
     if not requests:
         raise ValueError("nothing was asked for; name an analysis")
     opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
-    theirs = _opened(
-        [reference], reference_topology or topology, reference_timestep_ps, reference_start_ps, 1, progress
-    )
-    ours, wanted = results_of_runs(requests, opened), results_of_runs(requests, theirs)
+    of_reference = (reference_timestep_ps, reference_start_ps, 1, progress)
+    try:
+        theirs = _opened([reference], reference_topology or topology, *of_reference)
+    except OtherAtomsError:
+        if reference_topology is not None:
+            raise
+        theirs = _opened([reference], None, *of_reference)  # a data set of other atoms than the runs have
+    ours, wanted = results_of_runs(requests, opened, runs), results_of_runs(requests, theirs, [reference])
     compared = {name: compare(wanted[name], ours[name]) for name in wanted}
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -107,9 +117,21 @@ def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Re
     return found
 
 
-def results_of_runs(requests: Sequence[Request], runs: Sequence[Frames]) -> dict[str, list[Result]]:
-    """The same of several runs of one system, each result a mean over them; of one run its own results."""
-    of_each = [results_of(requests, frames) for frames in runs]
+def results_of_runs(
+    requests: Sequence[Request], runs: Sequence[Frames], names: Sequence[str | Path] = ()
+) -> dict[str, list[Result]]:
+    """The same of several runs of one system, each result a mean over them; of one run its own results.
+
+    names: of the runs, to say which of them it is that cannot be analysed.
+    """
+    of_each: list[dict[str, list[Result]]] = []
+    for frames, name in zip_longest(runs, names):
+        try:
+            of_each.append(results_of(requests, frames))
+        except ValueError as error:
+            if name is None:
+                raise
+            raise ValueError(f"`{name}`: {error}") from error
     return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
 
 

@@ -77,12 +77,15 @@ def jackknife_errors(function: Callable[[np.ndarray], np.ndarray | float], block
     return _scatter([function((blocks.sum(axis=0) - block) / (m - 1)) for block in blocks])
 
 
-def block_slices(n: int, n_blocks: int) -> list[slice]:
-    """Cut n values into equally long blocks; the remainder is left out at the start, where a run is least settled."""
+def block_slices(n: int, n_blocks: int, what: str = "frames") -> list[slice]:
+    """Cut n values into equally long blocks; the remainder is left out at the start, where a run is least settled.
+
+    what: the values in words, for the error where they are too few.
+    """
     if n_blocks < 1:
         raise ValueError(f"`n_blocks` is {n_blocks}; it must be 1 or more")
     if n < n_blocks:
-        raise ValueError(f"{n} frames cannot be cut into {n_blocks} blocks; use more frames or a smaller `n_blocks`")
+        raise ValueError(f"{n} {what} cannot be cut into {n_blocks} blocks; use more frames or a smaller `n_blocks`")
     length = n // n_blocks
     start = n - length * n_blocks
     return [slice(start + k * length, start + (k + 1) * length) for k in range(n_blocks)]

@@ -53,7 +53,7 @@ class BondLengths:
 
     def curve(self) -> Curve:
         labels = (f"length of {'–'.join(self.pair)} / nm", "probability density / nm⁻¹")
-        return Curve(self.lengths.middles, self.lengths.density, self.lengths.error, *labels)
+        return Curve(self.lengths.middles, self.lengths.density, self.lengths.error, *labels, outside=0.0)
 
     def write_csv(self, path: str | Path) -> Path:
         columns = {"length_nm": self.lengths.middles, "density_per_nm": self.lengths.density}
@@ -84,19 +84,15 @@ def bond_lengths(
     cutoff = cutoff_from_shell(frames, pair, cutoff_nm, "cutoff_nm")
     sets = Selections.of(frames.topology, pair)
     first, second = sets.places
-    same = np.array_equal(first, second)
     histogram = Histogram(0.0, cutoff, bin_width_nm, n_blocks, "bin_width_nm")
     shortest = float("inf")
     frames_of_block = np.zeros(n_blocks)
     for block, positions, cell in frames.in_blocks(n_blocks, sets.atoms):
-        found = pairs_of(positions, first, second, cell, cutoff)
-        lengths = found.distance_nm
-        if same:
-            lengths = lengths[found.centre < found.neighbour]
+        lengths = pairs_of(positions, first, second, cell, cutoff).distance_nm  # of one set in both orders
         histogram.add(block, lengths)
         shortest = min(shortest, lengths.min(initial=np.inf))
         frames_of_block[block] += 1
-    per_atom = (1 + same) * histogram.moments[:, 0] / (frames_of_block * len(first))
+    per_atom = histogram.moments[:, 0] / (frames_of_block * len(first))
     return BondLengths(
         pair=pair,
         lengths=histogram.density(f"pairs {'–'.join(pair)} closer than {cutoff:.4g} nm"),

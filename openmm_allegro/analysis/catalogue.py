@@ -5,6 +5,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from itertools import combinations_with_replacement
 from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -164,15 +165,23 @@ def _converted(text: str, annotation: type, what: str) -> object:
     of_tuple = [kind for kind in kinds if get_origin(kind) is tuple]
     value: object = text
     if of_tuple:
-        value = tuple(text.split("-" if str in get_args(of_tuple[0]) else ","))
+        words = text.split("-" if str in get_args(of_tuple[0]) else ",")
+        value = text if len(words) == 1 and float in kinds else tuple(words)
+    found: object
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        found = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         if of_tuple and error.errors()[0]["type"] in ("missing", "too_long"):
             between, n_words = ("hyphens", "words") if str in get_args(of_tuple[0]) else ("commas", "numbers")
             n = len(get_args(of_tuple[0]))
             raise ValueError(f"{what} is `{text}`; it takes {n} {n_words} with {between} between them") from error
         raise ValueError(f"{what} is `{text}`: {error.errors()[0]['msg']}") from error
+    numbers: tuple[object, ...] = found if isinstance(found, tuple) else (found,)
+    if not all(math.isfinite(each) for each in numbers if isinstance(each, float)):
+        raise ValueError(f"{what} is `{text}`; it must be a finite number")
+    if isinstance(found, int) and not isinstance(found, bool) and found < 1:
+        raise ValueError(f"{what} is {found}; it must be 1 or more")
+    return found
 
 
 def _shown(default: object) -> str:

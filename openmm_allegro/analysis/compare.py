@@ -4,6 +4,7 @@ Symbols used in this file
     k  points of a curve
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.common_points import at_points, common_points
-from openmm_allegro.analysis.result import Curve, Measured, Result
+from openmm_allegro.analysis.result import Curve, Measured, Result, figures_of_all
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class FigureDifference:
 
     @property
     def difference(self) -> Measured:
-        """Predicted less reference, with the combined error of independent numbers."""
+        """Predicted less reference, with the combined error of independent numbers; nan where one is not finite."""
+        if not (np.isfinite(self.predicted.value) and np.isfinite(self.reference.value)):
+            return Measured(float("nan"))
         error = float(np.hypot(self.reference.error, self.predicted.error))
         return Measured(self.predicted.value - self.reference.value, error)
 
@@ -62,12 +65,12 @@ class CurveDifference:
     @property
     def mean_absolute(self) -> float:
         """Mean of |difference| over the range, in the unit of y."""
-        return _area(self.reference.x, np.abs(self.difference)) / self._length
+        return _mean(self.reference.x, np.abs(self.difference))
 
     @property
     def expected_from_errors(self) -> float:
         """What the mean absolute difference would be from the errors alone, √(2/π) times their mean; nan without."""
-        return float(np.sqrt(2 / np.pi)) * _area(self.reference.x, self.error) / self._length
+        return float(np.sqrt(2 / np.pi)) * _mean(self.reference.x, self.error)
 
     @property
     def per_cent(self) -> float:
@@ -84,12 +87,8 @@ class CurveDifference:
 
     @property
     def _mean_height(self) -> float:
-        height = _area(self.reference.x, np.abs(self.reference.y)) / self._length
+        height = _mean(self.reference.x, np.abs(self.reference.y))
         return height if height > 0 else float("nan")
-
-    @property
-    def _length(self) -> float:
-        return float(self.reference.x[-1] - self.reference.x[0])
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,8 @@ def compare(reference: Sequence[Result], predicted: Sequence[Result]) -> list[Co
     """Compare analyses of the same name, in the order of the reference.
 
     Curves are interpolated linearly to the points of the reference within the range that both have, distributions over
-    the range of either. Errors of the two trajectories count as independent. Every analysis needs its counterpart.
+    the range of either. A kind that one of both never had is zero there. Errors of the two trajectories count as
+    independent. Every analysis needs its counterpart.
     """
     theirs, ours = _by_name(reference, "reference"), _by_name(predicted, "predicted")
     alone = [name for name in [*theirs, *ours] if (name in theirs) != (name in ours)]
@@ -187,21 +187,22 @@ def _by_name(results: Sequence[Result], whose: str) -> dict[str, Result]:
 
 
 def _compare_one(reference: Result, predicted: Result) -> Comparison:
-    theirs, ours = reference.figures(), predicted.figures()
+    theirs, ours = figures_of_all([reference, predicted])
     missing = Measured(float("nan"))
     figures = {
         name: FigureDifference(theirs.get(name, missing), ours.get(name, missing))
         for name in dict.fromkeys([*theirs, *ours])
     }
     first, second = reference.curve(), predicted.curve()
-    if first is None and second is None:
-        return Comparison(reference.name, figures, None)
-    if first is None or second is None:
-        which = "reference" if first is None else "predicted trajectory"
-        raise ValueError(
-            f"`{reference.name}` of the {which} has no curve, that of the other has; analyse both with the same options"
+    if first is not None and second is not None:
+        return Comparison(reference.name, figures, _on_common_points(reference.name, first, second))
+    if first is not None or second is not None:
+        warnings.warn(
+            f"`{reference.name}` of the {'reference' if first is None else 'predicted trajectory'} has too few "
+            f"different values for a curve, so that only its figures are compared",
+            stacklevel=3,
         )
-    return Comparison(reference.name, figures, _on_common_points(reference.name, first, second))
+    return Comparison(reference.name, figures, None)
 
 
 def _on_common_points(name: str, reference: Curve, predicted: Curve) -> CurveDifference:
@@ -209,10 +210,11 @@ def _on_common_points(name: str, reference: Curve, predicted: Curve) -> CurveDif
         if theirs != ours:
             raise ValueError(
                 f"`{name}` of the reference has `{theirs}`, that of the predicted trajectory `{ours}`; "
-                f"analyse both with the same options"
+                f"analyse both with the same topology and options, and give those whose defaults depend on the "
+                f"trajectory, such as `lags_ps` of van Hove functions"
             )
     x = common_points([reference, predicted])
-    if len(x) < 2:
+    if len(x) < min(2, len(reference.x), len(predicted.x)):
         raise ValueError(
             f"`{name}` of the reference goes from {reference.x[0]:g} to {reference.x[-1]:g} ({reference.x_label}) and "
             f"of the predicted trajectory from {predicted.x[0]:g} to {predicted.x[-1]:g}, which have fewer than two "
@@ -221,7 +223,8 @@ def _on_common_points(name: str, reference: Curve, predicted: Curve) -> CurveDif
     return CurveDifference(at_points(reference, x), at_points(predicted, x))
 
 
-def _area(x: Array, y: Array) -> float:
+def _mean(x: Array, y: Array) -> float:
+    """Of y over the range of x, (k,) each; of a single point its own."""
     from scipy.integrate import trapezoid
 
-    return float(trapezoid(y, x))
+    return float(trapezoid(y, x) / (x[-1] - x[0])) if len(x) > 1 else float(y[0])

@@ -24,7 +24,7 @@ def draw_curves(axes: "Axes", name: str, curve: "CurveDifference") -> None:
     axes.set_subplotspec(grid[0])
     below = axes.figure.add_subplot(grid[1], sharex=axes)
     for each, color, label in ((curve.reference, REFERENCE, "reference"), (curve.predicted, PREDICTED, "predicted")):
-        axes.plot(each.x, each.y, color=color, linewidth=1.1, label=label)
+        axes.plot(each.x, each.y, "." if len(each.x) == 1 else "", color=color, linewidth=1.1, label=label)
         axes.fill_between(each.x, each.y - each.error, each.y + each.error, color=color, alpha=0.25, linewidth=0)
     below.fill_between(
         curve.reference.x, -curve.error, curve.error, color="#bbbbbb", linewidth=0, label="combined error"
@@ -35,7 +35,8 @@ def draw_curves(axes: "Axes", name: str, curve: "CurveDifference") -> None:
     below.set_ylabel("difference")
     axes.set_ylabel(curve.reference.y_label)
     axes.tick_params(labelbottom=False)
-    axes.set_xlim(float(curve.reference.x[0]), float(curve.reference.x[-1]))
+    if len(curve.reference.x) > 1:
+        axes.set_xlim(float(curve.reference.x[0]), float(curve.reference.x[-1]))
     by_chance = f" ({curve.per_cent_from_errors:.2g} % from errors)" if np.isfinite(curve.per_cent_from_errors) else ""
     axes.set_title(f"{name}: {curve.per_cent:.2g} %{by_chance}", fontsize="small")
     axes.legend(frameon=False, fontsize="small")

@@ -6,6 +6,7 @@ Symbols used in this file
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import Paths, collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import file_name, plain
+from openmm_allegro.analysis.selection import Selections, file_name, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -143,10 +144,13 @@ def ionic_conductivity(
     _check(ions, charges, temperature_k)
     volume_nm3 = float(np.linalg.det(frames.cells_for("a conductivity")).mean())
     slices, n_lags = lag_blocks(frames.n_frames, n_blocks)
+    _refuse_shared_atoms(frames, ions)
     all_paths = collect_paths(frames, ions, centres=centres, relative_to=relative_to)
     z = np.array(charges)
     factor = units.ELEMENTARY_CHARGE_C**2 * 1e-6 / (6 * volume_nm3 * 1e-27 * units.BOLTZMANN_J_PER_K * temperature_k)
     alone, alone_blocks = _independent(all_paths, z, slices, n_lags)
+    if not np.any(alone > 0):
+        raise ValueError(f"{', '.join(ions)} do not move, so that there is no conductivity; choose other ions")
     products, product_blocks = _together(all_paths, z, slices, n_lags)
     spacing = all_paths[0].spacing_ps
     lags = spacing * np.arange(n_lags, dtype=np.float64)
@@ -195,6 +199,17 @@ def _check(ions: Sequence[str], charges: Sequence[float], temperature_k: float) 
         raise ValueError("all `charges` are zero; what has no charge conducts nothing")
     if temperature_k <= 0:
         raise ValueError(f"`temperature_k` is {temperature_k}; it must be positive")
+
+
+def _refuse_shared_atoms(frames: Frames, ions: Sequence[str]) -> None:
+    places = Selections.of(frames.topology, tuple(ions)).places
+    for first, second in combinations(range(len(ions)), 2):
+        shared = np.intersect1d(places[first], places[second])
+        if len(shared):
+            raise ValueError(
+                f"the ions `{ions[first]}` and `{ions[second]}` have {len(shared)} atoms in common, whose charges "
+                f"would count twice; give selections that share none"
+            )
 
 
 def _independent(all_paths: list[Paths], z: Array, slices: list[slice], n_lags: int) -> tuple[Array, Array]:

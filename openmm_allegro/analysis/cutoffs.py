@@ -13,20 +13,25 @@ REACH_NM = 1.0
 def cutoff_from_shell(frames: Frames, pair: tuple[str, str], cutoff_nm: float | None, option: str) -> float:
     """The given cutoff, or where the first shell of the pair ends: the first minimum of its g(r)."""
     if cutoff_nm is not None:
-        if not cutoff_nm > 0:
-            raise ValueError(f"`{option}` is {cutoff_nm}; a cutoff must be positive")
-        return cutoff_nm
+        return check_cutoff(cutoff_nm, option)
     return _end_of_shell(frames, pair, option).minimum_nm
 
 
 def cutoff_from_second_shell(frames: Frames, pair: tuple[str, str], cutoff_nm: float | None, option: str) -> float:
     """The given cutoff, or where the second shell of the pair ends: the second minimum of its g(r)."""
     if cutoff_nm is not None:
-        return cutoff_nm
+        return check_cutoff(cutoff_nm, option)
     second = _end_of_shell(frames, pair, option).second_minimum_nm
     if np.isfinite(second):
         return second
     raise ValueError(f"g(r) of {'–'.join(pair)} has no clear second minimum; give `{option}`")
+
+
+def check_cutoff(cutoff_nm: float, option: str) -> float:
+    """The cutoff, refused where it is no length."""
+    if not 0 < cutoff_nm < np.inf:
+        raise ValueError(f"`{option}` is {cutoff_nm}; a cutoff must be positive")
+    return cutoff_nm
 
 
 def _end_of_shell(frames: Frames, pair: tuple[str, str], option: str) -> FirstShell:

@@ -11,6 +11,7 @@ import lzma
 from pathlib import Path
 
 import ase.io
+import ase.io.extxyz
 import mdtraj
 import numpy as np
 
@@ -28,7 +29,10 @@ def load_data_set(path: Path) -> mdtraj.Trajectory:
     """All frames of a data set, which must hold the same atoms in the same order; its times mean nothing."""
     # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
     text = DECOMPRESS.get(path.suffix, bytes)(path.read_bytes()).decode()
-    images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
+    try:
+        images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
+    except (ase.io.extxyz.XYZError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"`{path.name}` is not extended XYZ: {error}") from error
     if not images:
         raise ValueError(f"`{path.name}` has no frames")
     symbols = images[0].get_chemical_symbols()
@@ -38,8 +42,12 @@ def load_data_set(path: Path) -> mdtraj.Trajectory:
                 f"frame {k} of `{path.name}` is {image.get_chemical_formula()}, in its order of atoms, and frame 0 is "
                 f"{images[0].get_chemical_formula()}; a trajectory has the same atoms in every frame"
             )
-        if image.pbc.all() != images[0].pbc.all() or image.pbc.any() != image.pbc.all():
-            raise ValueError(f"frame {k} of `{path.name}` is periodic otherwise than frame 0 or than along all axes")
+        if image.pbc.any() != image.pbc.all() or image.pbc.all() != images[0].pbc.all():
+            found, first = (", ".join(np.array(list("abc"))[each.pbc]) or "no axis" for each in (image, images[0]))
+            raise ValueError(
+                f"frame {k} of `{path.name}` is periodic along {found}, frame 0 along {first}; all frames must be so "
+                f"along all three axes or along none, write a slab with a cell that is wide enough and `pbc` of T T T"
+            )
     topology = mdtraj.Topology()
     residue = topology.add_residue("MOL", topology.add_chain())
     for number, symbol in enumerate(symbols):

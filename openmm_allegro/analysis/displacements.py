@@ -15,18 +15,23 @@ Array = NDArray[np.float64]
 SHORTEST_BLOCK = 8
 
 
-def lag_blocks(n_frames: int, n_blocks: int) -> tuple[list[slice], int]:
+def lag_blocks(n_frames: int, n_blocks: int, what: str = "frames") -> tuple[list[slice], int]:
     """Equally long blocks of frames and the number of lags from 0 to half a block, where every block still has origins.
 
-    With the usual five blocks lags reach a tenth of the trajectory.
+    With the usual five blocks lags reach a tenth of the trajectory. what: the frames in words, for errors.
     """
+    if n_frames < 2 * SHORTEST_BLOCK:
+        raise ValueError(
+            f"the trajectory has {n_frames} {what}, but displacements with an error need {2 * SHORTEST_BLOCK} or more, "
+            f"two blocks of {SHORTEST_BLOCK}; run longer, or write frames more often"
+        )
     if n_blocks < 2:
         raise ValueError(f"`n_blocks` is {n_blocks}; an error needs 2 or more")
-    slices = block_slices(n_frames, n_blocks)
+    slices = block_slices(n_frames, n_blocks, what)
     length = slices[0].stop - slices[0].start
     if length < SHORTEST_BLOCK:
         raise ValueError(
-            f"{n_frames} frames in {n_blocks} blocks leave {length} a block, but {SHORTEST_BLOCK} are needed; "
+            f"{n_frames} {what} in {n_blocks} blocks leave {length} a block, but {SHORTEST_BLOCK} are needed; "
             f"use more frames or a smaller `n_blocks`"
         )
     return slices, length // 2 + 1

@@ -54,11 +54,18 @@ class Frames:
         """Parts that fit in memory, for functions of mdtraj; of all atoms or of some, in their order."""
         return self._chunks(atoms)
 
-    def positions_nm(self, atoms: NDArray[np.int64] | None = None) -> Iterator[Array]:
-        """Positions of one frame after the other, (n, 3) float64, as they are in the file."""
+    def positions_nm(self, atoms: NDArray[np.int64] | None = None, *, broken: bool = False) -> Iterator[Array]:
+        """Positions of one frame after the other, (n, 3) float64, as they are in the file.
+
+        broken: whether they may be not finite, as after a run has failed, which is refused otherwise.
+        """
+        done = 0
         for chunk in self.chunks(atoms):
+            if not broken:
+                refuse_broken(chunk.xyz, done)
             for positions in chunk.xyz:
                 yield positions.astype(np.float64)
+            done += chunk.n_frames
 
     def in_blocks(
         self, n_blocks: int, atoms: NDArray[np.int64] | None = None
@@ -88,7 +95,7 @@ class Frames:
         if len(late):
             k = int(late[0])
             raise ValueError(
-                f"time does not increase from frame {k} ({times[k]} ps) to frame {k + 1} ({times[k + 1]} ps); "
+                f"time does not increase from frame {k} ({times[k]:g} ps) to frame {k + 1} ({times[k + 1]:g} ps); "
                 f"give the right times (`trajectory.time`, or `timestep_ps` when reading a file)"
             )
         return times
@@ -101,5 +108,20 @@ class Frames:
         spacing = (times[-1] - times[0]) / (len(times) - 1)
         last_digit = 2 * float(np.spacing(np.float32(np.abs(times).max())))  # XTC files keep times in single precision
         if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit):
-            raise ValueError("the frames are not equally spaced in time; use a part of the trajectory where they are")
+            steps = np.diff(times)
+            k = int(np.argmax(np.abs(steps - np.median(steps))))
+            raise ValueError(
+                f"the frames are not equally spaced in time: frames {k} and {k + 1} are {steps[k]:g} ps apart, most "
+                f"{np.median(steps):g} ps; use a part of the trajectory where they are, or give `timestep_ps`"
+            )
         return float(spacing)
+
+
+def refuse_broken(xyz_nm: NDArray[np.float32], first: int) -> None:
+    """Stop at positions that are not finite. xyz_nm: (f, n, 3), of frames from `first` on."""
+    bad = np.flatnonzero(~np.isfinite(xyz_nm).all(axis=(1, 2)))
+    if len(bad):
+        raise ValueError(
+            f"positions are not finite from frame {first + bad[0]} on, where the run has failed; analyse the frames "
+            f"before it, or its `stability`"
+        )

@@ -50,9 +50,17 @@ class Histogram:
         self.moments[block] += len(values), values.sum(), (values**2).sum()
 
     def density(self, what: str) -> Density:
-        """Normalised; `what` names the values where there were none."""
+        """Normalised; where there were no values, which `what` names, it is refused."""
         if self.counts.sum() == 0:
             raise ValueError(f"there are no {what} in any frame; give a larger cutoff or other selections")
+        return self.density_or_nan()
+
+    def density_or_nan(self) -> Density:
+        """Normalised; nan where there were no values."""
+        middles = self.low + self.width * (np.arange(self.counts.shape[1], dtype=np.float64) + 0.5)
+        if self.counts.sum() == 0:
+            unknown = np.full(len(middles), np.nan)
+            return Density(middles, unknown, unknown, Measured(float("nan")), Measured(float("nan")))
         totals = self.counts.sum(axis=1, keepdims=True)
         of_blocks = np.divide(self.counts, totals * self.width, out=np.zeros_like(self.counts), where=totals > 0)
         filled = self.moments[self.moments[:, 0] > 0]
@@ -61,7 +69,7 @@ class Histogram:
         all_mean = float(np.average(mean, weights=number))
         all_spread = float(np.sqrt(max(np.average(square, weights=number) - all_mean**2, 0.0)))
         return Density(
-            middles=self.low + self.width * (np.arange(self.counts.shape[1], dtype=np.float64) + 0.5),
+            middles=middles,
             density=self.counts.sum(axis=0) / (totals.sum() * self.width),
             error=standard_errors(of_blocks[totals[:, 0] > 0]),
             mean=Measured(all_mean, standard_error(mean)),

@@ -42,6 +42,8 @@ class Hops:
     """Which of the selected atoms, (h,)."""
     distance_nm: Array
     """Between the mean positions before and after, (h,)."""
+    shortest_nm: float
+    """What counts as a hop."""
     window_ps: float
     rate_per_ps: Measured
     """Hops of one ion in a picosecond."""
@@ -57,7 +59,7 @@ class Hops:
         curve = self.curve()
         rate = with_error(1e3 * self.rate_per_ps.value, 1e3 * self.rate_per_ps.error)
         words = f"{self.element if label is None else label}: {rate} hops/ns"
-        if curve is None:
+        if len(self.distance_nm) == 0:
             axes.text(0.5, 0.5, f"{self.element}: no hops", transform=axes.transAxes, ha="center")
         else:
             (line,) = axes.step(curve.x, curve.y, where="mid", linewidth=1.2, label=words)
@@ -81,15 +83,14 @@ class Hops:
             ),
         }
 
-    def curve(self) -> Curve | None:
-        """Rate by distance, with the error of counting."""
-        if len(self.distance_nm) == 0:
-            return None
-        counts, edges = np.histogram(self.distance_nm, N_BINS, (0.0, 1.1 * float(self.distance_nm.max())))
-        scale = 1e3 * self.rate_per_ps.value / len(self.distance_nm) / edges[1]
+    def curve(self) -> Curve:
+        """Rate by distance, with the error of counting; zero where there are no hops."""
+        longest = float(self.distance_nm.max(initial=self.shortest_nm))
+        counts, edges = np.histogram(self.distance_nm, N_BINS, (0.0, 1.1 * longest))
+        scale = 1e3 * self.rate_per_ps.value / max(1, len(self.distance_nm)) / edges[1]
         x = (edges[1:] + edges[:-1]) / 2
         label = f"hops of {self.element} / (1/(ns nm))"
-        return Curve(x, scale * counts, scale * np.sqrt(counts), "distance of a hop / nm", label)
+        return Curve(x, scale * counts, scale * np.sqrt(counts), "distance of a hop / nm", label, outside=0.0)
 
 
 def hops(
@@ -143,6 +144,7 @@ def hops(
         time_ps=paths.times_ps[moments],
         path=np.concatenate(who)[order],
         distance_nm=np.concatenate(far)[order],
+        shortest_nm=shortest_nm,
         window_ps=2 * half * paths.spacing_ps,
         rate_per_ps=Measured(len(moments) / watched * per_frame, standard_error(per_block) * per_frame),
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openmm_allegro.analysis.angles import products, sorted_arms
 from openmm_allegro.analysis.blocks import standard_error
+from openmm_allegro.analysis.cutoffs import check_cutoff
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.histograms import Density, Histogram
 from openmm_allegro.analysis.neighbours import pairs_of
@@ -82,9 +83,16 @@ class HydrogenBonds:
         if self.pair[0] == self.pair[1]:
             found["bonds_per_atom"] = Measured(2 * self.per_donor.value, 2 * self.per_donor.error)
         found |= {"mean_distance_nm": self.distances.mean, "mean_angle_degrees": self.angles.mean}
-        return found | {f"in_{number}_bonds_fraction": self.numbers.share(number) for number in self.numbers.kinds}
+        return found | self.numbers.figures("in_", "_bonds_fraction")
 
-    def curve(self) -> Curve:
+    def figure(self, name: str) -> Measured | None:
+        """One figure by its name, of any number of bonds."""
+        return self.figures().get(name) or self.numbers.figure(name, "in_", "_bonds_fraction")
+
+    def curve(self) -> Curve | None:
+        """Distribution of the distances; None where there are no bonds."""
+        if self.per_donor.value == 0:
+            return None
         labels = (f"distance {'···'.join(self.pair)} of a bond / nm", "probability density / nm⁻¹")
         return Curve(self.distances.middles, self.distances.density, self.distances.error, *labels)
 
@@ -94,8 +102,15 @@ class HydrogenBonds:
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
         """All candidates by distance and angle with a line around the bonds; with a label the curve of distances."""
-        if label is not None:
-            draw_curve(axes, self.curve(), label)
+        curve = self.curve()
+        if label is not None and curve is not None:
+            draw_curve(axes, curve, label)
+            return
+        axes.set_title(f"{with_error(*self.per_donor)} bonds per donor", loc="left", fontsize="medium")
+        axes.set_xlabel(f"distance {'···'.join(self.pair)} / nm")
+        axes.set_ylabel("angle H–donor···acceptor / degree")
+        filled = np.flatnonzero(self.map_counts.sum(axis=1))
+        if len(filled) == 0:
             return
         extent = (0.0, REACH_NM, 0.0, 180.0)
         shown = np.where(self.map_counts > 0, self.map_counts, np.nan).T
@@ -105,11 +120,7 @@ class HydrogenBonds:
         )
         if share.max() > 0.5:
             axes.contour(share.T, levels=[0.5], extent=extent, colors="black", linewidths=0.8)
-        filled = np.flatnonzero(self.map_counts.sum(axis=1))
         axes.set_xlim(max(0.0, REACH_NM * float(filled[0]) / len(self.map_counts) - 0.01), REACH_NM)
-        axes.set_xlabel(f"distance {'···'.join(self.pair)} / nm")
-        axes.set_ylabel("angle H–donor···acceptor / degree")
-        axes.set_title(f"{with_error(*self.per_donor)} bonds per donor", loc="left", fontsize="medium")
 
 
 def hydrogen_bonds(
@@ -131,6 +142,7 @@ def hydrogen_bonds(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"`criterion` is `{criterion}`; choose from {', '.join(CRITERIA)}")
+    check_cutoff(covalent_nm, "covalent_nm")
     frames = Frames.of(frames)
     sets = Selections.of(frames.topology, (*pair, "H"))
     donors, acceptors, _ = sets.places
@@ -153,6 +165,8 @@ def hydrogen_bonds(
         numbers[block] += Counter(str(n) for n in (given + taken)[either].tolist())
         frames_of_block[block] += 1
     bonds = distances.moments[:, 0] / frames_of_block
+    if not bonds.any():
+        _refuse_without_hydrogens(frames, sets, covalent_nm)
     per_donor, per_acceptor = bonds / len(donors), bonds / len(acceptors)
     return HydrogenBonds(
         pair=pair,
@@ -160,11 +174,23 @@ def hydrogen_bonds(
         per_donor=Measured(float(per_donor.mean()), standard_error(per_donor)),
         per_acceptor=Measured(float(per_acceptor.mean()), standard_error(per_acceptor)),
         numbers=Shares.of(numbers),
-        distances=distances.density(f"hydrogen bonds {'···'.join(pair)}"),
-        angles=angles.density(f"hydrogen bonds {'···'.join(pair)}"),
+        distances=distances.density_or_nan(),
+        angles=angles.density_or_nan(),
         map_counts=map_counts,
         map_bonds=map_bonds,
     )
+
+
+def _refuse_without_hydrogens(frames: Frames, sets: Selections, covalent_nm: float) -> None:
+    """Where no donor has a hydrogen in the first frame, there is nothing to count."""
+    donors, _, hydrogens = sets.places
+    cell = None if frames.cells_nm is None else frames.cells_nm[0]
+    positions = next(frames.positions_nm(sets.atoms))
+    if len(pairs_of(positions, hydrogens, donors, cell, covalent_nm).centre) == 0:
+        raise ValueError(
+            f"none of the {len(donors)} donors has a hydrogen within {covalent_nm:g} nm in the first frame; "
+            f"give other donors, first of `pair`, or a longer `covalent_nm`"
+        )
 
 
 def candidates(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from openmm_allegro.analysis.blocks import standard_error
 from openmm_allegro.analysis.cutoffs import cutoff_from_second_shell, cutoff_from_shell
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import Pairs, pairs_of
@@ -40,6 +41,8 @@ class IonPairs:
     """Of all ions, those in a cluster of each composition, `2 Na, 1 Cl`."""
     sizes: Shares
     """Of all ions, those in a cluster of so many ions."""
+    mean_cluster: Measured
+    """Ions in the cluster of an ion, mean over ions."""
     contact_nm: float
     separated_nm: float
 
@@ -49,9 +52,8 @@ class IonPairs:
 
     def figures(self) -> dict[str, Measured]:
         found = {f"{plain(state)}_fraction": self.states.share(state) for state in STATES}
-        mean_size = sum(int(size) * self.sizes.share(size).value for size in self.sizes.kinds)
         cutoffs = {"contact_nm": Measured(self.contact_nm), "separated_nm": Measured(self.separated_nm)}
-        return found | {"mean_cluster_of_an_ion": Measured(mean_size)} | cutoffs
+        return found | {"mean_cluster_of_an_ion": self.mean_cluster} | cutoffs
 
     def curve(self) -> Curve:
         """Fraction of ions by the size of their cluster."""
@@ -108,7 +110,16 @@ def ion_pairs(
             words = [f"{n} {kind}" for n, kind in ((n_c, pair[0]), (n_a, pair[1])) if n]
             clusters[block][", ".join(words)] += 1
         sizes[block] += Counter(str(n) for n in size.tolist())
-    return IonPairs(pair, Shares.of(states), Shares.of(clusters), Shares.of(sizes), contact, separated)
+    means = np.array([np.average([int(size) for size in block], weights=list(block.values())) for block in sizes])
+    return IonPairs(
+        pair=pair,
+        states=Shares.of(states),
+        clusters=Shares.of(clusters),
+        sizes=Shares.of(sizes),
+        mean_cluster=Measured(float(means.mean()), standard_error(means)),
+        contact_nm=contact,
+        separated_nm=separated,
+    )
 
 
 def _cluster_of_each_ion(

@@ -11,7 +11,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.frames import Frames, refuse_broken
 from openmm_allegro.analysis.neighbours import unordered_pairs_within
 from openmm_allegro.analysis.selection import element_masses, element_symbols
 
@@ -127,6 +127,7 @@ def whole_chunks(frames: Frames, atoms: Indices) -> Iterator[mdtraj.Trajectory]:
     molecules = Molecules.of(frames, atoms)
     done = 0
     for chunk in frames.chunks(atoms):
+        refuse_broken(chunk.xyz, done)
         xyz = np.empty_like(chunk.xyz)
         for f in range(chunk.n_frames):
             cell = None if frames.cells_nm is None else frames.cells_nm[done + f]

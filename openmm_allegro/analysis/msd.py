@@ -97,7 +97,8 @@ class MeanSquaredDisplacement:
         fit = self.line.intercept + self.line.slope.value * inside
         words = None if "line of D" in axes.get_legend_handles_labels()[1] else "line of D"
         axes.plot(inside[fit > 0], fit[fit > 0], f"k{style}", linewidth=1.0, label=words)
-        axes.set(xscale="log", yscale="log", xlabel="time between frames / ps")
+        moves = any(np.any(np.asarray(each.get_ydata()) > 0) for each in axes.lines)
+        axes.set(xscale="log", yscale="log" if moves else "linear", xlabel="time between frames / ps")
         axes.set_ylabel("mean-squared displacement / nm²")
         axes.legend(frameon=False, fontsize="small")
 

@@ -16,11 +16,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from openmm_allegro.analysis.blocks import standard_error
-from openmm_allegro.analysis.cutoffs import cutoff_from_shell
+from openmm_allegro.analysis.cutoffs import check_cutoff, cutoff_from_shell
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_of
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, element_symbols, file_name, plain
+from openmm_allegro.analysis.selection import Selections, element_symbols, file_name
 from openmm_allegro.analysis.shares import Shares
 
 if TYPE_CHECKING:
@@ -56,14 +56,25 @@ class NetworkUnits:
 
     def figures(self) -> dict[str, Measured]:
         """Every fraction, by what it is of."""
-        groups = {"unit": self.units, "connectivity": self.connectivity, "ligand": self.ligands, "link": self.links}
-        groups["coordination"] = self.former_coordination
-        found = {
-            f"{group}_{plain(kind)}_fraction": shares.share(kind)
-            for group, shares in groups.items()
-            for kind in shares.kinds
-        }
+        found: dict[str, Measured] = {}
+        for group, shares in self._groups().items():
+            found |= shares.figures(group)
         return found | {"links_per_former": self.links_per_former, "cutoff_nm": Measured(self.cutoff_nm)}
+
+    def figure(self, name: str) -> Measured | None:
+        """One figure by its name, of kinds that never occurred too."""
+        of_kinds = (shares.figure(name, group) for group, shares in self._groups().items())
+        return self.figures().get(name) or next((each for each in of_kinds if each is not None), None)
+
+    def _groups(self) -> dict[str, Shares]:
+        """By how the names of their figures begin."""
+        return {
+            "unit_": self.units,
+            "connectivity_": self.connectivity,
+            "ligand_": self.ligands,
+            "link_": self.links,
+            "coordination_": self.former_coordination,
+        }
 
     def curve(self) -> Curve:
         """Fraction of formers by the number of bridging ligands."""
@@ -99,6 +110,8 @@ def network_units(
     """
     frames = Frames.of(frames)
     cutoff = cutoff_from_shell(frames, pair, cutoff_nm, "cutoff_nm")
+    if former_cutoff_nm is not None:
+        check_cutoff(former_cutoff_nm, "former_cutoff_nm")
     sets = Selections.of(frames.topology, pair)
     formers, ligands = sets.places
     if np.intersect1d(formers, ligands).size:

@@ -14,7 +14,7 @@ from mdtraj.geometry.dihedral import indices_phi, indices_psi
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.blocks import block_average, block_slices, standard_errors
-from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.frames import Frames, refuse_broken
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import atoms_of
 from openmm_allegro.analysis.tables import write_table
@@ -92,6 +92,7 @@ def ramachandran(frames: Frames | mdtraj.Trajectory, selection: str = "all", *, 
     phi: list[Array] = []
     psi: list[Array] = []
     for chunk in frames.chunks(atoms):
+        refuse_broken(chunk.xyz, sum(map(len, phi)))
         for quadruples, values in zip(here, (phi, psi), strict=True):
             angles = np.degrees(mdtraj.compute_dihedrals(chunk, quadruples, periodic=frames.cells_nm is not None))
             values.append(angles.astype(np.float64))

@@ -112,7 +112,9 @@ def radial_distribution(
     shared = len(np.intersect1d(centres, others))
     n_ordered_pairs = len(centres) * len(others) - shared
     if n_ordered_pairs == 0:
-        raise ValueError(f"a distribution of {pair[0]} around {pair[1]} needs two atoms; the topology has one")
+        raise ValueError(
+            f"a distribution of {pair[0]} around {pair[1]} needs two atoms, but there is only one; choose others"
+        )
     edges = _bin_edges(r_max_nm, bin_width_nm, longest_distance_nm(frames.cells_for("a radial distribution function")))
     shells = 4 / 3 * np.pi * np.diff(edges**3)
 
@@ -164,6 +166,8 @@ def _bin_edges(r_max_nm: float | None, bin_width_nm: float, longest_nm: float) -
             f"`r_max_nm` is {r_max_nm}, but half the shortest height of the cell is {longest_nm:.4f} nm; "
             f"choose a smaller one"
         )
+    if r_max_nm is not None and not r_max_nm > 0:
+        raise ValueError(f"`r_max_nm` is {r_max_nm}; it must be positive")
     reach = longest_nm if r_max_nm is None else r_max_nm
     n_bins = int(np.floor(reach / bin_width_nm + 1e-6)) if bin_width_nm > 0 else 0
     if n_bins < 1:

@@ -4,6 +4,7 @@ Symbols used in this file
     t  lags     m  blocks of time origins     n  groups of neighbours
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,19 +110,27 @@ def residence_time(
     longest = frames.n_frames // 2 if longest_ps is None else round(longest_ps / spacing)
     if not 2 <= longest < frames.n_frames - n_blocks:
         raise ValueError(
-            f"`longest_ps` of {longest * spacing:g} ps must be at least two frames ({2 * spacing:g} ps) and shorter "
-            f"than the trajectory of {frames.n_frames} frames"
+            f"`longest_ps` of {longest * spacing:g} ps, by default half the trajectory, is {longest} of its "
+            f"{frames.n_frames} frames; it must be at least 2 and leave more than `n_blocks`, {n_blocks}: use a longer "
+            f"trajectory or another `longest_ps`"
         )
     cutoff_nm = cutoff_from_shell(frames, pair, cutoff_nm, "cutoff_nm")
     first, second = (atoms_of(frames.topology, selection) for selection in pair)
     intervals = intervals_together(_neighbours(frames, first, second, cutoff_nm), round(tolerance_ps / spacing))
     n_together = int((intervals.end - intervals.begin + 1).sum())
     if n_together == 0:
-        raise ValueError(f"no {pair[1]} is within {cutoff_nm} nm of any {pair[0]}; choose a longer `cutoff_nm`")
+        raise ValueError(f"no {pair[1]} is within {cutoff_nm:.4g} nm of any {pair[0]}; choose a longer `cutoff_nm`")
     lags = np.unique(np.geomspace(1, longest + 1, N_LAGS).round().astype(int)) - 1
     whole, of_blocks = _survival(intervals, lags, frames.n_frames, n_blocks)
     times = spacing * lags
     amplitude, decay = _exponential(times, whole)
+    if not np.isfinite(decay):
+        slow = np.isinf(decay)
+        warnings.warn(
+            f"{'too few' if slow else 'all'} {pair[1]} leave {pair[0]} within {times[-1 if slow else 1]:g} ps, so that "
+            f"their residence time is not known; {'run longer' if slow else 'write frames more often'}",
+            stacklevel=2,
+        )
     of_times = np.array([_times(times, block) for block in of_blocks])  # (m, 2)
     survival_error, time_errors = _errors_of_groups(intervals, lags, frames.n_frames, spacing, len(second))
     of_times[~np.isfinite(of_times)] = np.nan

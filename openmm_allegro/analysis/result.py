@@ -1,7 +1,8 @@
 """What every analysis gives back: a table, a picture, figures with errors, and a curve to compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +52,25 @@ class Result(Protocol):
 
     def curve(self) -> Curve | None:
         """What `compare` lays over another; None where there is only a number."""
+
+
+@runtime_checkable
+class OfKinds(Protocol):
+    """A result with figures of the kinds that occurred, of which another trajectory may have others."""
+
+    def figure(self, name: str) -> Measured | None:
+        """One figure by its name, zero for a kind that never occurred; None where there is no such figure."""
+
+
+def figures_of_all(results: Sequence[Result]) -> list[dict[str, Measured]]:
+    """Figures of each result under the names that any of them has, as far as it knows them."""
+    every = [result.figures() for result in results]
+    names = dict.fromkeys(name for figures in every for name in figures)
+    found: list[dict[str, Measured]] = []
+    for result, figures in zip(results, every, strict=True):
+        asked = {
+            name: figures[name] if name in figures else result.figure(name) if isinstance(result, OfKinds) else None
+            for name in names
+        }
+        found.append({name: figure for name, figure in asked.items() if figure is not None})
+    return found

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openmm_allegro.analysis.blocks import standard_errors
 from openmm_allegro.analysis.common_points import at_points, common_points
 from openmm_allegro.analysis.pictures import with_error
-from openmm_allegro.analysis.result import Curve, Measured, Result
+from openmm_allegro.analysis.result import Curve, Measured, OfKinds, Result, figures_of_all
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class RunsTogether:
         """Write the mean curve and that of each run; where there is no curve, the figures of each run."""
         mean = self.curve()
         if mean is None:
-            every = [result.figures() for result in self.results]
-            return write_table(path, {name: np.array([each[name].value for each in every]) for name in self.figures()})
+            return write_table(path, self._of_each())
         columns = {mean.x_label: mean.x, mean.y_label: mean.y, "standard error": mean.error}
         return write_table(path, columns | {f"run {r}": y for r, y in enumerate(self._on_common_points()[1])})
 
@@ -45,8 +47,8 @@ class RunsTogether:
         """Draw each run thinly under the mean and its error; where there is no curve, a point for each run."""
         mean = self.curve()
         if mean is None:
-            name = next(iter(self.figures()))
-            axes.plot([result.figures()[name].value for result in self.results], "o", label=label)
+            name, of_runs = next(iter(self._of_each().items()))
+            axes.plot(of_runs, "o", label=label)
             axes.set(xlabel="run", ylabel=name)
             return
         for y in self._on_common_points()[1]:
@@ -58,14 +60,20 @@ class RunsTogether:
         axes.legend(frameon=False, fontsize="small")
 
     def figures(self) -> dict[str, Measured]:
-        """Means of what every run has, with standard errors over the runs."""
-        every = [result.figures() for result in self.results]
-        shared = [name for name in every[0] if all(name in each for each in every)]
-        values = {name: np.array([each[name].value for each in every]) for name in shared}
-        return {
-            name: Measured(float(of_runs.mean()), float(standard_errors(of_runs[:, None])[0]))
-            for name, of_runs in values.items()
-        }
+        """Means of what every run has, with standard errors over the runs; nan or infinite where that of a run is.
+
+        A kind that others have is zero in a run that never had it.
+        """
+        return {name: _mean(of_runs) for name, of_runs in self._of_each().items()}
+
+    def figure(self, name: str) -> Measured | None:
+        """One figure by its name, of kinds that no run has too."""
+        of_runs = [
+            figures.get(name) or (result.figure(name) if isinstance(result, OfKinds) else None)
+            for result, figures in zip(self.results, figures_of_all(self.results), strict=True)
+        ]
+        values = [each.value for each in of_runs if each is not None]
+        return _mean(np.array(values)) if len(values) == len(self.results) else None
 
     def curve(self) -> Curve | None:
         """Mean curve on the points of the first run, as far as all runs reach."""
@@ -78,12 +86,31 @@ class RunsTogether:
         """One figure as text, `1.64 ± 0.15`."""
         return with_error(*self.figures()[figure])
 
+    def _of_each(self) -> dict[str, Array]:
+        """Figures that every run has, (m,) each."""
+        every = figures_of_all(self.results)
+        shared = [name for name in every[0] if all(name in each for each in every)]
+        return {name: np.array([each[name].value for each in every]) for name in shared}
+
     def _on_common_points(self) -> tuple[Curve, np.ndarray]:
         """The first run's curve up to where all reach, and all runs there, (m, k)."""
         curves = [curve for result in self.results if (curve := result.curve()) is not None]
+        for r, curve in enumerate(curves):
+            if (curve.x_label, curve.y_label) != (curves[0].x_label, curves[0].y_label):
+                raise ValueError(
+                    f"`{self.name}` of run {r} is `{curve.y_label}` over `{curve.x_label}`, that of run 0 "
+                    f"`{curves[0].y_label}` over `{curves[0].x_label}`; give the options that "
+                    f"decide this, such as `lags_ps` of van Hove functions"
+                )
         x = common_points(curves)
         y = np.stack([at_points(curve, x).y for curve in curves])
         return curves[0]._replace(x=x), y
+
+
+def _mean(of_runs: Array) -> Measured:
+    if not np.isfinite(of_runs).all():
+        return Measured(float(of_runs.sum()))
+    return Measured(float(of_runs.mean()), float(standard_errors(of_runs[:, None])[0]))
 
 
 def runs_together(of_runs: Sequence[Sequence[Result]]) -> list[Result]:

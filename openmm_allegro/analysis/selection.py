@@ -41,10 +41,14 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     except ValueError as error:
         raise ValueError(
             f"`{selection}` is neither an element of the topology ({present}) nor a selection that mdtraj "
-            f"understands: {str(error).splitlines()[0]}"
+            f"understands; write an element, `name CA`, `resname HOH` or `index 0 to 9`"
         ) from error
     if len(found) == 0:
-        raise ValueError(f"the selection `{selection}` has no atoms; the topology has {present}")
+        without = " in one residue" if topology.n_residues == 1 else ""
+        raise ValueError(
+            f"the selection `{selection}` has no atoms; the topology has {present}{without}, choose one of these or "
+            f"give a topology with the names of atoms and residues that you select"
+        )
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from openmm_allegro.analysis.blocks import standard_errors
 from openmm_allegro.analysis.result import Curve, Measured
+from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -41,22 +42,32 @@ class Shares:
         totals = counts.sum(axis=1, keepdims=True)
         of_blocks = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
         fraction = counts.sum(axis=0) / max(1, together.total())
-        return cls(kinds, fraction, standard_errors(of_blocks))
+        return cls(kinds, fraction, standard_errors(of_blocks[totals[:, 0] > 0]))
 
     def share(self, kind: str) -> Measured:
-        """Of one kind; zero where it never occurred."""
+        """Of one kind; zero where it never occurred, without doubt where there are blocks; nan where nothing did."""
+        if not self.kinds:
+            return Measured(float("nan"))
         if kind not in self.kinds:
-            return Measured(0.0)
+            return Measured(0.0, 0.0 if np.isfinite(self.error).all() else float("nan"))  # as of equal blocks
         k = self.kinds.index(kind)
         return Measured(float(self.fraction[k]), float(self.error[k]))
+
+    def figures(self, before: str, after: str = "_fraction") -> dict[str, Measured]:
+        """Every share by the name that a figure has, `before` KIND `after`."""
+        return {f"{before}{plain(kind)}{after}": self.share(kind) for kind in self.kinds}
+
+    def figure(self, name: str, before: str, after: str = "_fraction") -> Measured | None:
+        """One of them by its name, of kinds that never occurred too; None where it is no such name."""
+        if not (name.startswith(before) and name.endswith(after)):
+            return None
+        return self.figures(before, after).get(name) or self.share(name)
 
     def by_number(self, first: int, x_label: str, y_label: str) -> Curve:
         """Fractions where kinds are numbers, from `first` to one above the largest, as none is larger."""
         n = np.arange(first, 2 + max(int(kind) for kind in self.kinds))
-        found = np.array([self.share(str(number)) for number in n])  # (numbers, 2)
-        absent = np.array([str(number) not in self.kinds for number in n])
-        found[absent, 1] = 0.0 if len(self.error) and np.isfinite(self.error).all() else np.nan  # as of equal blocks
-        return Curve(n.astype(np.float64), *found.T, x_label, y_label, outside=0.0)
+        fraction, error = np.array([self.share(str(number)) for number in n]).T
+        return Curve(n.astype(np.float64), fraction, error, x_label, y_label, outside=0.0)
 
     def write_csv(self, path: str | Path, column: str) -> Path:
         kinds = np.array(self.kinds, dtype=object)

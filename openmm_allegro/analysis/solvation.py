@@ -6,6 +6,7 @@ Symbols used in this file
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,14 +45,17 @@ class SolvationShell:
         return f"solvation_{file_name((self.ion, *self.ligands))}"
 
     def figures(self) -> dict[str, Measured]:
-        """Mean numbers, the most frequent shells and the cutoffs."""
+        """Mean numbers, the five most frequent shells and the cutoffs; `figure` knows the other shells."""
         found = {
             f"coordination_{plain(ligand)}": mean for ligand, mean in zip(self.ligands, self.coordination, strict=True)
         }
-        for kind in self.compositions.kinds[:5]:
-            found[f"shell_{plain(kind)}_fraction"] = self.compositions.share(kind)
+        found |= dict(list(self.compositions.figures("shell_").items())[:5])
         cutoffs = zip(self.ligands, self.cutoffs_nm, strict=True)
         return found | {f"cutoff_{plain(ligand)}_nm": Measured(cutoff) for ligand, cutoff in cutoffs}
+
+    def figure(self, name: str) -> Measured | None:
+        """One figure by its name, of any shell."""
+        return self.figures().get(name) or self.compositions.figure(name, "shell_")
 
     def curve(self) -> Curve:
         """Fraction of ions by the number of their ligands."""
@@ -89,6 +93,12 @@ def solvation_shell(
     cutoffs = [cutoff_from_shell(frames, *each, "cutoff_nm") for each in zip(pairs, given, strict=True)]
     sets = Selections.of(frames.topology, selections)
     ions = sets.places[0]
+    for first, second in combinations(range(1, len(selections)), 2):
+        if np.intersect1d(sets.places[first], sets.places[second]).size:
+            raise ValueError(
+                f"the ligands `{selections[first]}` and `{selections[second]}` have atoms in common, which would count "
+                f"twice; give selections that share none"
+            )
     residue = np.array([frames.topology.atom(int(atom)).residue.index for atom in sets.atoms])
     if by_residue and frames.topology.n_residues == 1:
         raise ValueError(

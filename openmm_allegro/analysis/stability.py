@@ -97,7 +97,10 @@ def bond_stability(
     times = frames.increasing_times_ps()
     bonds = bonds_of(fixed)
     if len(bonds) == 0:
-        raise ValueError("the reference has no bonds between nonmetals; use the stability of the structure instead")
+        raise ValueError(
+            f"the {'first frame' if reference is None else 'reference'} has no bonds between nonmetals, nor has its "
+            f"topology any; use `stability.structure_stability` in a script instead"
+        )
     lengths = np.mean(list(_bond_lengths(fixed, bonds)), axis=0)
     deviation = np.empty(frames.n_frames)
     worst = np.empty(frames.n_frames, dtype=np.int64)
@@ -173,7 +176,7 @@ def structure_stability(
 
 def _bond_lengths(frames: Frames, bonds: NDArray[np.int64]) -> Iterator[Array]:
     """Length of each bond in nm to the nearest image, frame by frame, (z,)."""
-    for f, positions in enumerate(frames.positions_nm()):
+    for f, positions in enumerate(frames.positions_nm(broken=True)):
         vectors = positions[bonds[:, 1]] - positions[bonds[:, 0]]
         if frames.cells_nm is not None:
             cell = frames.cells_nm[f]
@@ -197,7 +200,7 @@ def _distributions(frames: Frames, kinds: list[str], edges: Array) -> Iterator[A
     pair_of = np.zeros((n_kinds, n_kinds), dtype=np.int64)
     pair_of[first, second] = pair_of[second, first] = np.arange(len(first))
     shells = 4 / 3 * np.pi * np.diff(edges**3)
-    for f, positions in enumerate(frames.positions_nm(atoms)):
+    for f, positions in enumerate(frames.positions_nm(atoms, broken=True)):
         if not np.all(np.isfinite(positions)):
             yield np.full((len(first), n_bins), np.nan)
             continue

@@ -15,10 +15,15 @@ from rich.progress import track
 
 from openmm_allegro.analysis.data_set import is_data_set, load_data_set
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.selection import element_symbols
 
 BYTES_OF_A_CHUNK = 2**25
 SLOW_BYTES = 2**28
 """A pass over more than so many bytes of positions shows a bar."""
+
+
+class OtherAtomsError(ValueError):
+    """A topology is not of the atoms of a data set."""
 
 
 def open_trajectory(
@@ -32,10 +37,11 @@ def open_trajectory(
 ) -> Frames:
     """Frames of a .dcd, .xtc or other trajectory that mdtraj reads in chunks, from `start_ps` on, every `stride`-th.
 
-    Data sets as extended XYZ (.xyz or .extxyz, compressed or not) are read too, without a topology, if all frames have
-    the same atoms in the same order. `timestep_ps` is the time between frames of the file, the first at zero; without
-    it the file's own times are used. A .dcd file and a data set have none: structure can be analysed then, kinetics is
-    refused. The file is read once for times and cells, and again by each analysis.
+    Data sets as extended XYZ (.xyz or .extxyz, compressed or not) are read too, if all frames have the same atoms in
+    the same order; they need no topology, but take names, residues and bonds from one. `timestep_ps` is the time
+    between frames of the file, the first at zero; without it the file's own times are used. A .dcd file and a data set
+    have none: structure can be analysed then, kinetics is refused. The file is read once for times and cells, and again
+    by each analysis.
     progress: show a bar on standard error where reading is long.
     """
     path = Path(trajectory_path)
@@ -46,12 +52,10 @@ def open_trajectory(
     if stride < 1:
         raise ValueError(f"`stride` is {stride}; it must be 1 or more")
     if is_data_set(path):
-        return _of_data_set(path, timestep_ps, start_ps, stride)
+        return _of_data_set(path, topology_path, timestep_ps, start_ps, stride)
     if topology_path is None:
         raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms, `topology_path`")
-    if not Path(topology_path).exists():
-        raise FileNotFoundError(f"there is no file `{topology_path}`")
-    topology = mdtraj.load_topology(str(topology_path))
+    topology = _topology(topology_path)
     length = max(1, BYTES_OF_A_CHUNK // (12 * topology.n_atoms))
     times, cells = _survey(path, topology, length)
     times = _times(path, times, timestep_ps)
@@ -87,20 +91,41 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
     """Numbers of the frames that are analysed."""
     if start_ps > 0 and np.isnan(times).any():
         raise ValueError(
-            f"`{path.name}` holds no times, so that nothing is known to be before {start_ps} ps; "
+            f"`{path}` holds no times, so that nothing is known to be before {start_ps} ps; "
             "give the time between its frames, `timestep_ps`"
         )
     kept = np.arange(len(times)) if np.isnan(times).any() else np.flatnonzero(times >= start_ps)
     if len(kept) == 0:
         raise ValueError(
-            f"`{path.name}` has no frame at or after {start_ps} ps; its {len(times)} frames end "
-            f"at {times[-1] if len(times) else 0.0} ps"
+            f"`{path}` has no frame at or after {start_ps:g} ps; its {len(times)} frames end "
+            f"at {times[-1] if len(times) else 0.0:g} ps"
         )
     return kept[::stride]
 
 
-def _of_data_set(path: Path, timestep_ps: float | None, start_ps: float, stride: int) -> Frames:
+def _topology(path: str | Path) -> mdtraj.Topology:
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file `{path}`")
+    try:
+        return mdtraj.load_topology(str(path))
+    except Exception as error:  # of many kinds, by format
+        raise ValueError(
+            f"`{path}` cannot be read as a structure file ({error}); give for example the start.pdb of the run"
+        ) from error
+
+
+def _of_data_set(
+    path: Path, topology_path: str | Path | None, timestep_ps: float | None, start_ps: float, stride: int
+) -> Frames:
     trajectory = load_data_set(path)
+    if topology_path is not None:
+        topology = _topology(topology_path)
+        if not np.array_equal(element_symbols(topology), element_symbols(trajectory.topology)):
+            raise OtherAtomsError(
+                f"`{path.name}` has {trajectory.n_atoms} atoms and `{Path(topology_path).name}` {topology.n_atoms}, or "
+                f"their elements differ; give a topology with the same atoms in the same order, or none"
+            )
+        trajectory.topology = topology
     times = _times(path, np.full(len(trajectory), np.nan), timestep_ps)
     kept = _kept(path, times, start_ps, stride)
     trajectory = trajectory[kept]
@@ -132,11 +157,16 @@ def _read(
                 part = next(parts)
         except StopIteration:
             return
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"`{path}` cannot be read to its end ({error}); it was cut off, as when a run is stopped while it "
+                f"writes, or is another kind of file than its name says"
+            ) from error
         except ValueError as error:
             if not any(words in str(error) for words in ("same atoms", "xyz must be shape")):
                 raise
             raise ValueError(
-                f"`{path.name}` does not hold the {topology.n_atoms} atoms of the topology; "
+                f"`{path}` does not hold the {topology.n_atoms} atoms of the topology; "
                 f"give the topology that it was written with"
             ) from error
         yield part

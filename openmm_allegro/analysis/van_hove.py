@@ -75,7 +75,8 @@ class VanHove:
 
     def curve(self) -> Curve:
         """At the longest time."""
-        return Curve(self.r_nm, self.values[-1], self.errors[-1], "r / nm", self.label)
+        label = f"{self.label}, after {self.lag_ps[-1]:.4g} ps"
+        return Curve(self.r_nm, self.values[-1], self.errors[-1], "r / nm", label)
 
 
 def van_hove_self(
@@ -149,6 +150,8 @@ def van_hove_distinct(
     if len(same) and not np.array_equal(first, second):
         raise ValueError(f"`{pair[0]}` and `{pair[1]}` share {len(same)} atoms; choose the same or different ones")
     of_one = bool(len(same))
+    if of_one and len(first) == 1:
+        raise ValueError(f"`{pair[0]}` is one atom, around which there is no other; choose more, or two selections")
     selections = pair[:1] if of_one else pair
     all_paths = collect_paths(frames, selections, relative_to=relative_to, unwrapped=False)
     were, are = all_paths[0], all_paths[-1]
@@ -197,5 +200,7 @@ def _lags(frames: Frames, lags_ps: Sequence[float] | None) -> NDArray[np.int64]:
 
 def _origins(n_frames: int, lag: int, n_blocks: int, n_origins: int) -> list[NDArray[np.int64]]:
     """Time origins of each block."""
+    if n_origins < 1:
+        raise ValueError(f"`n_origins` is {n_origins}; it must be 1 or more")
     origins = np.arange(n_frames - lag)[:: max(1, (n_frames - lag) // n_origins)]
-    return [origins[part] for part in block_slices(len(origins), n_blocks)]
+    return [origins[part] for part in block_slices(len(origins), n_blocks, "time origins")]

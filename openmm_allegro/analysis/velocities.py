@@ -108,7 +108,7 @@ def velocity_autocorrelation(
     block), and D is read there. Errors are from `n_blocks` blocks of frames. centres, relative_to: as in `msd`.
     """
     frames = Frames.of(frames)
-    slices, n_lags = lag_blocks(frames.n_frames - 1, n_blocks)
+    slices, n_lags = lag_blocks(frames.n_frames - 1, n_blocks, "steps between frames")
     spacing = frames.spacing_ps()
     n_lags = min(n_lags, 1 + round(longest_ps / spacing))
     if n_lags < 2:

@@ -101,7 +101,7 @@ def vibrational_density(
     spacing = frames.spacing_ps()
     if resolution_per_cm <= 0:
         raise ValueError(f"`resolution_per_cm` is {resolution_per_cm}; it must be positive")
-    slices = block_slices(frames.n_frames - 1, n_blocks)
+    slices = block_slices(frames.n_frames - 1, n_blocks, "steps between frames")
     length = round(1 / (LIGHT_CM_PER_PS * resolution_per_cm * spacing))
     if not 8 <= length <= slices[0].stop - slices[0].start:
         raise ValueError(
