@@ -36,7 +36,7 @@ def notebook(notebook_file):
 
 
 def test_every_case_study_and_the_quickstart_have_a_notebook():
-    assert [path.stem for path in NOTEBOOKS] == ["carbonate", "electrolyte", "liquid_water", "quickstart"]
+    assert [path.stem for path in NOTEBOOKS] == ["electrolyte", "liquid_water", "quickstart", "salt_water"]
 
 
 def test_cells_were_run_once_from_the_top_without_errors_and_pictures_are_kept(notebook):

@@ -1,9 +1,9 @@
 """How many frames does another level of theory need, from a model trained at the first one and from nothing?
 
 Usage: OPENMM_ALLEGRO_DATA=... python tests/benchmarks/fine_tuning.py [--minutes 5] [--frames 10 50 200]
-Trains a model on PBE0+TS water, then on some frames of SCAN water from that model (its atomic energies fitted anew) and
+Trains a model on PBE0+TS water, then on some frames of PBE water from that model (its atomic energies fitted anew) and
 from random weights, each for the same minutes of one thread's computing and validated about every 200 steps. Printed
-are the errors over 60 other SCAN frames, the same for all runs, which also choose the best model of each run. The
+are the errors over 60 other PBE frames, the same for all runs, which also choose the best model of each run. The
 models are left in --output.
 """
 
@@ -18,7 +18,7 @@ from openmm_allegro.training.metrics import ErrorTable
 from openmm_allegro.training.run import train
 
 STEPS_BETWEEN_VALIDATIONS = 200
-PBE0, SCAN = "water_pbe0ts_deepmd", "water_scan_dplr"
+PBE0, PBE = "water_pbe0ts_deepmd", "water_scan_dplr"
 TOML = """
 [data]
 train = "{data}"
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.005, help="highest learning rate of fine-tuning")
     parser.add_argument("--output", type=Path, default=Path("fine-tuning"), help="a new folder")
     options = parser.parse_args()
-    data = {name: next(Path(os.environ["OPENMM_ALLEGRO_DATA"], name).glob("*.xyz.xz")) for name in (PBE0, SCAN)}
+    data = {name: next(Path(os.environ["OPENMM_ALLEGRO_DATA"], name).glob("*.xyz.xz")) for name in (PBE0, PBE)}
     shared = {"minutes": options.minutes}
     folder = options.output
     folder.mkdir(parents=True)
@@ -77,16 +77,16 @@ def main() -> None:
     first = trained(folder, "pbe0", data=data[PBE0], n_validation=20, **shared)
     say("PBE0+TS: 380 frames, errors there", first)
     for count in options.frames:
-        chosen = {"data": data[SCAN], "n_validation": 60, "data_options": f"n_train = {count}"} | shared
+        chosen = {"data": data[PBE], "n_validation": 60, "data_options": f"n_train = {count}"} | shared
         chosen["validate_every"] = max(1, STEPS_BETWEEN_VALIDATIONS // count)
-        say(f"SCAN, {count} frames from nothing", trained(folder, f"scratch-{count}", **chosen))
+        say(f"PBE, {count} frames from nothing", trained(folder, f"scratch-{count}", **chosen))
         tuned = {
             "data_options": f'n_train = {count}\nisolated_atoms = "fit"',
             "model_options": "",
             "run_options": 'start_from = "pbe0/best.safetensors"',
             "lr": options.lr,
         }
-        say(f"SCAN, {count} frames from PBE0+TS", trained(folder, f"tuned-{count}", **(chosen | tuned)))
+        say(f"PBE, {count} frames from PBE0+TS", trained(folder, f"tuned-{count}", **(chosen | tuned)))
 
 
 if __name__ == "__main__":

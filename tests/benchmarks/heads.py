@@ -1,9 +1,9 @@
 """What do frames of another level of theory give a model that has few of its own?
 
 Usage: OPENMM_ALLEGRO_DATA=... python tests/benchmarks/heads.py [--minutes 5] [--frames 10 50]
-Trains on some frames of SCAN water alone, and on them together with 380 frames of PBE0+TS water as another head, each
+Trains on some frames of PBE water alone, and on them together with 380 frames of PBE0+TS water as another head, each
 for the same minutes of one thread's computing and validated about every 400 steps. Printed are the errors over 60 other
-SCAN frames, the same for all runs, which also choose the best model of each run (with two heads together with 20
+PBE frames, the same for all runs, which also choose the best model of each run (with two heads together with 20
 PBE0+TS frames).
 """
 
@@ -18,7 +18,7 @@ from openmm_allegro.training.config import load_config
 from openmm_allegro.training.metrics import ErrorTable
 from openmm_allegro.training.run import TrainResult, train
 
-PBE0, SCAN = "water_pbe0ts_deepmd", "water_scan_dplr"
+PBE0, PBE = "water_pbe0ts_deepmd", "water_scan_dplr"
 TOML = """
 {heads}
 [model]
@@ -64,25 +64,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="of each run")
     parser.add_argument("--frames", type=int, nargs="+", default=[10, 50])
-    parser.add_argument("--weights", type=float, nargs="+", default=[1.0], help="of the SCAN head beside PBE0+TS")
+    parser.add_argument("--weights", type=float, nargs="+", default=[1.0], help="of the PBE head beside PBE0+TS")
     parser.add_argument("--lr", type=float, default=0.02, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1, help="of weights and order")
     options = parser.parse_args()
-    data = {name: next(Path(os.environ["OPENMM_ALLEGRO_DATA"], name).glob("*.xyz.xz")) for name in (PBE0, SCAN)}
+    data = {name: next(Path(os.environ["OPENMM_ALLEGRO_DATA"], name).glob("*.xyz.xz")) for name in (PBE0, PBE)}
     shared = {name: getattr(options, name) for name in ("minutes", "lr", "seed")}
     pbe0 = HEAD.format(name="pbe0", data=data[PBE0], n_validation=20, options="")
     print("| model | steps | forces MAE / RMSE [meV/Å] | energy MAE [meV/atom] |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for count in options.frames:
-            few = {"name": "scan", "data": data[SCAN], "n_validation": 60}
-            scan = HEAD.format(**few, options=f"n_train = {count}")
-            alone = trained(Path(folder), f"alone-{count}", heads=scan, validate_every=max(1, 400 // count), **shared)
-            say(f"SCAN, {count} frames alone", alone.steps, alone.validation)
+            few = {"name": "pbe", "data": data[PBE], "n_validation": 60}
+            pbe = HEAD.format(**few, options=f"n_train = {count}")
+            alone = trained(Path(folder), f"alone-{count}", heads=pbe, validate_every=max(1, 400 // count), **shared)
+            say(f"PBE, {count} frames alone", alone.steps, alone.validation)
             for weight in options.weights:
-                scan = HEAD.format(**few, options=f"n_train = {count}\nweight = {weight}")
-                both = trained(Path(folder), f"both-{count}-{weight}", heads=pbe0 + scan, validate_every=1, **shared)
-                what = f"SCAN, {count} frames of weight {weight:g}, beside 380 of PBE0+TS"
-                say(what, both.steps, both.heads["scan"].validation)
+                pbe = HEAD.format(**few, options=f"n_train = {count}\nweight = {weight}")
+                both = trained(Path(folder), f"both-{count}-{weight}", heads=pbe0 + pbe, validate_every=1, **shared)
+                what = f"PBE, {count} frames of weight {weight:g}, beside 380 of PBE0+TS"
+                say(what, both.steps, both.heads["pbe"].validation)
                 say("the same run, errors of PBE0+TS", both.steps, both.heads["pbe0"].validation)
 
 
