@@ -94,6 +94,7 @@ def test_a_picture_has_the_format_of_its_name(tmp_path):
         (0.99322, 0.00161, "0.9932 ± 0.0016"),
         (1.64e-5, 1.53e-6, "(1.64 ± 0.15)·10$^{-5}$"),
         (2.5, float("nan"), "2.5"),
+        (0.3375, 3.9e-17, "0.3375"),  # a mean of equal numbers
     ],
 )
 def test_a_number_is_written_to_the_second_digit_of_its_error(value, error, text):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def with_error(value: float, error: float) -> str:
     """A number to the second digit of its error, `1.64 ± 0.15`, with a common power of ten where it is far from one."""
-    if not (math.isfinite(error) and error > 0):
+    if not (math.isfinite(error) and error > 1e-12 * abs(value)):  # below that it is rounding
         return f"{value:.4g}"
     largest = math.floor(math.log10(max(abs(value), error)))
     power = largest if not -3 <= largest <= 3 else 0
