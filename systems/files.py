@@ -47,8 +47,8 @@ def atoms_of_system(system: System) -> ase.Atoms:
     """The same for ASE, in Å."""
     topology, positions, box = system
     symbols = [atom.element.symbol for atom in topology.atoms()]
-    places = _numbers(positions) * units.NM_TO_ANGSTROM
-    cell = None if box is None else _numbers(box) * units.NM_TO_ANGSTROM
+    places = numbers_nm(positions) * units.NM_TO_ANGSTROM
+    cell = None if box is None else numbers_nm(box) * units.NM_TO_ANGSTROM
     return ase.Atoms(symbols, places, cell=cell, pbc=cell is not None)
 
 
@@ -70,7 +70,7 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
     atoms = atoms_of_system(system)
     if output.suffix.lower() == ".pdb" and len(atoms) > 99_999:
         raise ValueError(f"a PDB file has room for 99999 atoms, and these are {len(atoms)}; write .cif")
-    widths = [] if box is None else [float(width) for width in box_widths(_numbers(box))]
+    widths = [] if box is None else [float(width) for width in box_widths(numbers_nm(box))]
     if r_max is not None and widths and min(widths) < 2 * r_max * units.ANGSTROM_TO_NM:
         raise ValueError(
             f"the box is {min(widths):.2f} nm wide, less than twice the cutoff of {r_max:g} Å, so atoms would "
@@ -123,6 +123,6 @@ def known_names(name: str, known: Iterable[str]) -> str:
     return f"`{name}`; {hint}known are {', '.join(names)}"
 
 
-def _numbers(quantity: unit.Quantity) -> Array:
+def numbers_nm(quantity: unit.Quantity) -> Array:
     """Rows in nm."""
     return np.array([list(row) for row in quantity.value_in_unit(unit.nanometer)])

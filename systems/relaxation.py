@@ -5,7 +5,7 @@ import openmm
 from openmm import app, unit
 from rich.progress import track
 
-from openmm_allegro.systems.files import box_widths
+from openmm_allegro.systems.files import box_widths, numbers_nm
 from openmm_allegro.systems.solvated import FORCE_FIELD
 from openmm_allegro.systems.water import System
 
@@ -55,8 +55,7 @@ def _classical(topology: app.Topology, box: unit.Quantity | None) -> openmm.Syst
     """The System of the force field, with a cutoff that the box allows."""
     cutoff = LONGEST_CUTOFF_NM
     if box is not None:
-        vectors = np.array([list(row) for row in box.value_in_unit(unit.nanometer)])
-        cutoff = min(cutoff, 0.49 * float(box_widths(vectors).min()))
+        cutoff = min(cutoff, 0.49 * float(box_widths(numbers_nm(box)).min()))
     method = app.CutoffNonPeriodic if box is None else app.PME
     try:
         return app.ForceField(*FORCE_FIELD).createSystem(

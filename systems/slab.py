@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from openmm import Vec3, app, unit
 
-from openmm_allegro.systems.files import box_widths
+from openmm_allegro.systems.files import box_widths, numbers_nm
 from openmm_allegro.systems.water import System
 
 Array = NDArray[np.float64]
@@ -59,7 +59,7 @@ def stack(lower: System, upper: System, *, gap_nm: float = 0.2, max_strain: floa
         )
     strain = np.eye(3)
     strain[:2, :2] = np.linalg.solve(above[:2, :2], below[:2, :2])
-    places, shifted = _places_nm(lower), _places_nm(upper)
+    places, shifted = numbers_nm(lower[1]), numbers_nm(upper[1])
     centres = _centres(upper[0], shifted)
     shifted = shifted + centres @ strain - centres
     places = places - [0, 0, places[:, 2].min()]
@@ -91,13 +91,8 @@ def _box_nm(system: System, which: str) -> Array:
     """Its vectors, (3, 3); the first two must lie in the plane."""
     if system[2] is None:
         raise ValueError(f"the {which} system has no periodic box, so it cannot be stacked")
-    box = np.array([list(row) for row in system[2].value_in_unit(unit.nanometer)])
+    box = numbers_nm(system[2])
     assert abs(box[:2, 2]).max() < 1e-9  # OpenMM's form
     if box_widths(box).min() <= 0:
         raise ValueError(f"the box of the {which} system has no volume")
     return box
-
-
-def _places_nm(system: System) -> Array:
-    """(atoms, 3)."""
-    return np.array([list(row) for row in system[1].value_in_unit(unit.nanometer)])

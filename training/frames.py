@@ -7,6 +7,7 @@ Symbols used in this file
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import ase
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class Frame:
     def symbols(self) -> list[str]:
         """Chemical symbols of the atoms."""
         return [chemical_symbols[number] for number in self.numbers.tolist()]
+
+    def atoms(self) -> ase.Atoms:
+        """The same for ASE, without labels."""
+        return ase.Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.periodic)
 
     @property
     def formula(self) -> str:

@@ -114,7 +114,7 @@ def _rates(seconds: Sequence[float], batch_size: int) -> dict[str, float]:
 
 def labelled_atoms(frame: Frame) -> ase.Atoms:
     """A frame with its energy and forces as ASE keeps them."""
-    atoms = ase.Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.periodic)
+    atoms = frame.atoms()
     atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
     return atoms
 

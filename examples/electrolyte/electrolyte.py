@@ -16,13 +16,11 @@ import json
 from pathlib import Path
 
 import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: else TorchForce is not found)
-import ase
 import ase.io
 import numpy as np
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of_runs
-from openmm_allegro.analysis.catalogue import parse_request
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
@@ -108,7 +106,7 @@ def run(frame: Frame, model: Path, ps: float, folder: Path, seed: int) -> Simula
     """One run from one frame, with a gentle thermostat."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     start = folder.with_suffix(".extxyz")
-    ase.io.write(start, ase.Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True))
+    ase.io.write(start, frame.atoms())
     config = SimulateConfig(
         model=model,
         structure=start,
@@ -126,10 +124,8 @@ def run(frame: Frame, model: Path, ps: float, folder: Path, seed: int) -> Simula
 
 def analyses(runs: list[Frames], reference: Frames) -> tuple[list[Comparison], Result, list[Stability]]:
     """Structure beside the reference, the motion of lithium, and how long each run was stable."""
-    requests = [parse_request(text) for text in STRUCTURE]
-    wanted, found = results_of_runs(requests, [reference]), results_of_runs(requests, runs)
-    comparisons = [each for name in wanted for each in compare(wanted[name], found[name])]
-    (motion,) = results_of_runs([parse_request("msd:element=Li")], runs)["msd"]
+    comparisons = compare(results_as_asked(STRUCTURE, [reference]), results_as_asked(STRUCTURE, runs))
+    (motion,) = results_as_asked(["msd:element=Li"], runs)
     stability = [structure_stability(frames, reference, threshold_angstrom=1.0, by_element=False) for frames in runs]
     return comparisons, motion, stability
 

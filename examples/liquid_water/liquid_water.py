@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: else TorchForce is not found)
-import ase
 import ase.io
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of, results_of_runs
-from openmm_allegro.analysis.catalogue import parse_request
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
@@ -98,20 +96,24 @@ def main() -> None:
         console.print(trained.validation.table())
 
     console.rule(f"{options.runs} runs at {experiment.density_g_per_cm3:g} g/cm³ and {options.runs} at 1 bar")
+    starts = [start_of_run(options.kelvin, options.ps, output, seed + 1) for seed in range(options.runs)]
     runs = {
-        pressure: [run(model, options.kelvin, options.ps, pressure, output, seed + 1) for seed in range(options.runs)]
+        pressure: [
+            run(model, start, options.kelvin, options.ps, pressure, output, seed + 1)
+            for seed, start in enumerate(starts)
+        ]
         for pressure in (None, 1.0)
     }
 
     console.rule("beside the ab initio frames and experiment")
-    start_ps = min(WARM_UP_PS, options.ps / 5)
+    start_ps = warm_up_ps(options.ps)
     opened = {
         pressure: [open_trajectory(each.trajectory, each.final_structure, start_ps=start_ps) for each in same]
         for pressure, same in runs.items()
     }
     structure = structure_beside(opened[None], liquid_frames(options.data, output / "frames.extxyz"))
     corrected = f"msd:element=O:temperature_k={options.kelvin}:viscosity_mpa_s={viscosity}"
-    motion, density = together(corrected, opened[None]), together("density", opened[1.0])
+    (motion,), (density,) = results_as_asked([corrected], opened[None]), results_as_asked(["density"], opened[1.0])
     figures = {
         "model": str(model),
         "validation": training_errors,
@@ -148,22 +150,31 @@ def training_config(data: Path, minutes: float, stress: float, quick: bool) -> T
     )
 
 
-def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output: Path, seed: int) -> SimulateResult:
-    """One run from a box of its own at experiment's density, after TIP3P has parted the molecules.
+def start_of_run(kelvin: int, ps: float, output: Path, seed: int) -> Path:
+    """A box of its own at experiment's density, in which TIP3P has parted the molecules."""
+    box = water_box(MOLECULES, density_g_per_cm3=EXPERIMENT[kelvin].density_g_per_cm3, seed=seed)
+    at_rest = relaxed(box, min(ps, WARM_UP_PS), kelvin=kelvin, seed=seed)
+    return write_system(at_rest, output / f"start-{seed}.pdb").file
+
+
+def warm_up_ps(ps: float) -> float:
+    """How long a run warms up before so many picoseconds; short ones less."""
+    return min(WARM_UP_PS, ps / 5)
+
+
+def run(
+    model: Path, start: Path, kelvin: int, ps: float, pressure_bar: float | None, output: Path, seed: int
+) -> SimulateResult:
+    """One run, after warming up.
 
     Averages do not depend on the masses, so with a pressure hydrogens are heavy and steps long; motion does.
     """
     folder = output / f"{'nvt' if pressure_bar is None else 'npt'}-{seed}"
-    density = EXPERIMENT[kelvin].density_g_per_cm3
-    box = relaxed(
-        water_box(MOLECULES, density_g_per_cm3=density, seed=seed), min(ps, WARM_UP_PS), kelvin=kelvin, seed=seed
-    )
-    start = write_system(box, folder.with_suffix(".pdb"))
     config = SimulateConfig(
         model=model,
-        structure=start.file,
+        structure=start,
         stages=(
-            Stage(name="warm-up", duration_ps=min(WARM_UP_PS, ps / 5), friction_per_ps=5.0),
+            Stage(name="warm-up", duration_ps=warm_up_ps(ps), friction_per_ps=5.0),
             Stage(name="production", duration_ps=ps),
         ),
         timestep_fs=0.5 if pressure_bar is None else 1.0,
@@ -182,22 +193,13 @@ def run(model: Path, kelvin: int, ps: float, pressure_bar: float | None, output:
 def liquid_frames(data: Path, file: Path) -> Frames:
     """The set's frames of liquid water at 300 K and 1 bar, written to a file of their own."""
     frames = [frame for frame in read_frames(data / FRAMES) if "liq/state.0300" in str(frame.info.get("origin"))]
-    atoms = [ase.Atoms(numbers=each.numbers, positions=each.positions, cell=each.cell, pbc=True) for each in frames]
-    ase.io.write(file, atoms)
+    ase.io.write(file, [frame.atoms() for frame in frames])
     return open_trajectory(file)
 
 
 def structure_beside(runs: list[Frames], reference: Frames) -> list[Comparison]:
     """Radial distributions of the runs and of the frames."""
-    requests = [parse_request(text) for text in STRUCTURE]
-    return compare(results_of(requests, reference)["rdf"], results_of_runs(requests, runs)["rdf"])
-
-
-def together(request: str, runs: list[Frames]) -> Result:
-    """One analysis of all runs, with errors over them."""
-    asked = parse_request(request)
-    (result,) = results_of_runs([asked], runs)[asked.name]
-    return result
+    return compare(results_as_asked(STRUCTURE, [reference]), results_as_asked(STRUCTURE, runs))
 
 
 def draw_report(

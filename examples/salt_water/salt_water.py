@@ -16,13 +16,11 @@ import json
 from pathlib import Path
 
 import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: else TorchForce is not found)
-import ase
 import ase.io
 import numpy as np
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_of_runs
-from openmm_allegro.analysis.catalogue import parse_request
+from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture, with_error
@@ -86,11 +84,10 @@ def main() -> None:
     runs = [run(frame, model, options.ps, output, r + 1) for r, frame in enumerate(starts)]
 
     console.rule("beside the ab initio frames")
-    reference, start_ps = written(frames, output / "frames.extxyz"), min(WARM_UP_PS, options.ps / 5)
-    after = opened(runs, start_ps)
+    reference, after = written(frames, output / "frames.extxyz"), opened(runs, warm_up_ps(options.ps))
     requests = (*STRUCTURE, *SHELLS)
-    structure = compare(together(requests, [reference]), together(requests, after))
-    motion = [] if options.quick else together(MOTION, after)
+    structure = compare(results_as_asked(requests, [reference]), results_as_asked(requests, after))
+    motion = [] if options.quick else results_as_asked(MOTION, after)
     stability = [bond_stability(frames) for frames in opened(runs, 0.0)]
     figures = {
         "model": str(model),
@@ -139,8 +136,7 @@ def nearest_the_mean_volume(frames: list[Frame]) -> list[Frame]:
 def written(frames: list[Frame], file: Path) -> Frames:
     """Frames of the set in a file of their own."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    atoms = [ase.Atoms(numbers=each.numbers, positions=each.positions, cell=each.cell, pbc=True) for each in frames]
-    ase.io.write(file, atoms)
+    ase.io.write(file, [frame.atoms() for frame in frames])
     return open_trajectory(file)
 
 
@@ -152,7 +148,7 @@ def run(frame: Frame, model: Path, ps: float, output: Path, seed: int) -> Simula
         model=model,
         structure=start,
         stages=(
-            Stage(name="warm-up", duration_ps=min(WARM_UP_PS, ps / 5), friction_per_ps=5.0),
+            Stage(name="warm-up", duration_ps=warm_up_ps(ps), friction_per_ps=5.0),
             Stage(name="production", duration_ps=ps),
         ),
         timestep_fs=0.5,
@@ -166,15 +162,14 @@ def run(frame: Frame, model: Path, ps: float, output: Path, seed: int) -> Simula
     return simulate(config, output / start.stem)
 
 
+def warm_up_ps(ps: float) -> float:
+    """How long a run warms up before so many picoseconds; short ones less."""
+    return min(WARM_UP_PS, ps / 5)
+
+
 def opened(runs: list[SimulateResult], start_ps: float) -> list[Frames]:
     """Frames of runs after warming up."""
     return [open_trajectory(each.trajectory, each.final_structure, start_ps=start_ps) for each in runs]
-
-
-def together(requests: tuple[str, ...], runs: list[Frames]) -> list[Result]:
-    """Analyses of all runs, with errors over them."""
-    asked = [parse_request(text) for text in requests]
-    return [each for group in results_of_runs(asked, runs).values() for each in group]
 
 
 def report(console: Console, structure: list[Comparison], motion: list[Result], stability: list[Stability]) -> None:

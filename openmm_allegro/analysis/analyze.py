@@ -117,6 +117,12 @@ def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Re
     return found
 
 
+def results_as_asked(what: Sequence[str], runs: Sequence[Frames]) -> list[Result]:
+    """What texts such as `rdf:pair=O-O` ask for, one after the other; of several runs of one system means over them."""
+    by_analysis = results_of_runs([parse_request(text) for text in what], runs)
+    return [result for group in by_analysis.values() for result in group]
+
+
 def results_of_runs(
     requests: Sequence[Request], runs: Sequence[Frames], names: Sequence[str | Path] = ()
 ) -> dict[str, list[Result]]:

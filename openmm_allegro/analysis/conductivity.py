@@ -6,7 +6,6 @@ Symbols used in this file
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,14 +201,11 @@ def _check(ions: Sequence[str], charges: Sequence[float], temperature_k: float) 
 
 
 def _refuse_shared_atoms(frames: Frames, ions: Sequence[str]) -> None:
-    places = Selections.of(frames.topology, tuple(ions)).places
-    for first, second in combinations(range(len(ions)), 2):
-        shared = np.intersect1d(places[first], places[second])
-        if len(shared):
-            raise ValueError(
-                f"the ions `{ions[first]}` and `{ions[second]}` have {len(shared)} atoms in common, whose charges "
-                f"would count twice; give selections that share none"
-            )
+    for first, second, count in Selections.of(frames.topology, tuple(ions)).shared():
+        raise ValueError(
+            f"the ions `{ions[first]}` and `{ions[second]}` have {count} atoms in common, whose charges would count "
+            f"twice; give selections that share none"
+        )
 
 
 def _independent(all_paths: list[Paths], z: Array, slices: list[slice], n_lags: int) -> tuple[Array, Array]:

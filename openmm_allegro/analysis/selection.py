@@ -1,7 +1,9 @@
 """Which atoms an analysis looks at, and what they are."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import mdtraj
 import numpy as np
@@ -66,6 +68,13 @@ class Selections:
         found = [atoms_of(topology, selection) for selection in selections]
         atoms = np.unique(np.concatenate(found))
         return cls(atoms, tuple(np.searchsorted(atoms, each) for each in found))
+
+    def shared(self) -> Iterator[tuple[int, int, int]]:
+        """Numbers of two selections that have atoms in common, and how many these are."""
+        for first, second in combinations(range(len(self.places)), 2):
+            count = len(np.intersect1d(self.places[first], self.places[second]))
+            if count:
+                yield first, second, count
 
 
 def file_name(selections: tuple[str, ...]) -> str:

@@ -6,7 +6,6 @@ Symbols used in this file
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,8 +92,8 @@ def solvation_shell(
     cutoffs = [cutoff_from_shell(frames, *each, "cutoff_nm") for each in zip(pairs, given, strict=True)]
     sets = Selections.of(frames.topology, selections)
     ions = sets.places[0]
-    for first, second in combinations(range(1, len(selections)), 2):
-        if np.intersect1d(sets.places[first], sets.places[second]).size:
+    for first, second, _ in sets.shared():
+        if first > 0:  # not the ions, which may be ligands of each other
             raise ValueError(
                 f"the ligands `{selections[first]}` and `{selections[second]}` have atoms in common, which would count "
                 f"twice; give selections that share none"
