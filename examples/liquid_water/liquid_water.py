@@ -9,9 +9,9 @@ DATA is the folder that holds `water_scan_dplr`, see `examples/recipes/water.tom
    the density at 1 bar, and oxygen's diffusion with the correction for the size of the box;
 4. leave `report.png`, `figures.json` and the tables in the output folder.
 
-Those frames began the set's construction and are no run with its functional: the pressure in them is 2 GPa, and a good
-model will differ from their g(r). The functional itself differs from experiment: PBE's water is over-structured, slow
-and light (0.85 g/cm³; M. Chen et al., Proc. Natl. Acad. Sci. 114, 10846, 2017).
+Those frames began the set's construction and are no run with its functional: the pressure in them is above 2 GPa, and a
+good model will differ from their g(r). The functional itself differs from experiment: PBE's water is over-structured,
+slow and light (0.85 g/cm³; M. Chen et al., Proc. Natl. Acad. Sci. 114, 10846, 2017).
 """
 
 import argparse
