@@ -202,3 +202,13 @@ def test_what_cannot_be_done_is_said(files, arguments, words):
 def test_a_reference_needs_an_analysis(files):
     with pytest.raises(ValueError, match="nothing was asked for"):
         compare_trajectories(files / "run.xtc", [files / "run.xtc"], files / "run.pdb", what=(), output_dir=files)
+
+
+def test_the_run_that_is_warned_of_is_named(files):
+    flight = gas(1)
+    flight.xyz = flight.xyz[0] + 0.01 * np.arange(60)[:, None, None] * np.random.default_rng(5).normal(size=(20, 3))
+    flight.save(str(files / "flight.xtc"))
+    runs, what = [files / "run.xtc", files / "flight.xtc"], ["msd:element=O"]
+    with pytest.warns(UserWarning, match="`.*flight.xtc`: the motion of O does not become diffusive") as warned:
+        analyze_trajectories(runs, files / "run.pdb", what=what, output_dir=files / "out")
+    assert len(warned) == 1

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openmm_allegro import units
-from openmm_allegro.analysis.analyze import finite_or_none
+from openmm_allegro.analysis.asked import finite_or_none
 from openmm_allegro.analysis.energy import TIME, VOLUME, read_log
 from openmm_allegro.analysis.npt import POTENTIAL_ENERGY
 from openmm_allegro.analysis.pictures import with_error

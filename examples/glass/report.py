@@ -11,7 +11,7 @@ from emt import leg_at
 from matplotlib.axes import Axes
 
 from openmm_allegro import units
-from openmm_allegro.analysis.analyze import results_of_runs
+from openmm_allegro.analysis.asked import results_of_runs
 from openmm_allegro.analysis.blocks import standard_errors
 from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import Comparison, compare

@@ -24,7 +24,7 @@ import ase.io
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from openmm_allegro.analysis.analyze import finite_or_none, plain_figures, results_as_asked
+from openmm_allegro.analysis.asked import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture

@@ -1,18 +1,15 @@
 """Analyses of trajectory files, of one system or beside a reference: tables, one picture and the figures of merit."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 
-from openmm_allegro.analysis.catalogue import Request, parse_request, run
+from openmm_allegro.analysis.asked import finite_or_none, plain_figures, results_of_runs
+from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import compare, write_comparisons
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.logs import log_results
 from openmm_allegro.analysis.pictures import save_picture
-from openmm_allegro.analysis.result import Result
-from openmm_allegro.analysis.runs import runs_together
 from openmm_allegro.analysis.trajectory_file import OtherAtomsError, open_trajectory
 
 DEFAULT = ("rdf", "msd", "density")
@@ -107,51 +104,6 @@ def compare_trajectories(
         **{name: {each.name: finite_or_none(each.summary()) for each in group} for name, group in compared.items()},
         "files": [str(path) for path in files],
     }
-
-
-def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Result]]:
-    """What each analysis gives, by its name."""
-    found: dict[str, list[Result]] = {}
-    for request in requests:
-        found.setdefault(request.name, []).extend(run(request, frames))
-    return found
-
-
-def results_as_asked(what: Sequence[str], runs: Sequence[Frames]) -> list[Result]:
-    """What texts such as `rdf:pair=O-O` ask for, one after the other; of several runs of one system means over them."""
-    by_analysis = results_of_runs([parse_request(text) for text in what], runs)
-    return [result for group in by_analysis.values() for result in group]
-
-
-def results_of_runs(
-    requests: Sequence[Request], runs: Sequence[Frames], names: Sequence[str | Path] = ()
-) -> dict[str, list[Result]]:
-    """The same of several runs of one system, each result a mean over them; of one run its own results.
-
-    names: of the runs, to say which of them it is that cannot be analysed.
-    """
-    of_each: list[dict[str, list[Result]]] = []
-    for frames, name in zip_longest(runs, names):
-        try:
-            of_each.append(results_of(requests, frames))
-        except ValueError as error:
-            if name is None:
-                raise
-            raise ValueError(f"`{name}`: {error}") from error
-    return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
-
-
-def plain_figures(result: Result) -> dict[str, float | None]:
-    """Figures of a result for JSON, each with its error under `NAME_error`; None for what is not finite."""
-    plain: dict[str, float] = {}
-    for name, measured in result.figures().items():
-        plain[name], plain[f"{name}_error"] = measured
-    return finite_or_none(plain)
-
-
-def finite_or_none(numbers: dict[str, float]) -> dict[str, float | None]:
-    """None in place of nan and infinity, which JSON does not have."""
-    return {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
 
 
 def _opened(
