@@ -3,14 +3,17 @@
 import dataclasses
 import json
 
+import ase
+import ase.io
 import numpy as np
 import pytest
 from ase import units as ase_units
 from ase.data import covalent_radii
 from training_toys import morse, toy_atoms, toy_frames, write_toy_set
 
+from openmm_allegro.training.config import LabelOptions, LossOptions
 from openmm_allegro.training.data import read_frames
-from openmm_allegro.training.frames import Frame
+from openmm_allegro.training.frames import Frame, require_labels
 from openmm_allegro.training.hygiene import inspect_files, inspect_frames
 from openmm_allegro.training.spread import energy_residuals, outliers, robust_z
 from openmm_allegro.training.statistics import average_neighbours, force_scales
@@ -263,3 +266,24 @@ def test_stress_and_energies_alone_are_enough():
     assert report.slope is None
     assert report.elements["H"]["force_rms_ev_per_angstrom"] is None
     assert toy_atoms(frames[0]).get_volume() / len(frames[0].numbers) >= report.ranges["volume"]["min"]
+
+
+def test_labels_under_other_names_are_pointed_out(tmp_path):
+    images = []
+    for frame in wobbling_water(3):
+        image = ase.Atoms("OHH", frame.positions, info={"REF_energy": frame.energy})
+        image.set_array("REF_forces", frame.forces)
+        images.append(image)
+    file = tmp_path / "named.xyz"
+    ase.io.write(file, images, format="extxyz")
+    report = inspect_files([file])
+    found = [each.sentence for each in report.suspicions if each.check == "label of another name"]
+    assert ["`REF_energy`" in found[0], "`--forces-key REF_forces`" in found[1], len(found)] == [True, True, 2]
+    told = report.as_dict()
+    assert (told["energies_of_elements"], told["elements"]["H"]["energy_ev"]) == ("not known", None)
+    with pytest.raises(ValueError, match='right key in `data.energy_key`, perhaps "REF_energy"'):
+        require_labels(read_frames(file), LossOptions())
+    with pytest.raises(ValueError, match='right key in `data.forces_key`, perhaps "REF_forces"'):
+        require_labels(read_frames(file), LossOptions(energy=0.0))
+    named = LabelOptions(energy_key="REF_energy", forces_key="REF_forces")
+    assert inspect_files([file], options=named).suspicions == []

@@ -140,13 +140,18 @@ def frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fram
         stress=_stress(atoms, origin, options) if periodic else None,
         origin=origin,
         info=_words_and_numbers(atoms, options),
+        unread=tuple(key for key in [*atoms.info, *atoms.arrays] if key not in _label_keys(options)),
     )
 
 
 def _words_and_numbers(atoms: ase.Atoms, options: LabelOptions) -> dict[str, str | int | float]:
-    labels = {options.energy_key, options.forces_key, options.stress_key, options.virial_key}
+    labels = _label_keys(options)
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in atoms.info.items()}
     return {key: value for key, value in plain.items() if key not in labels and isinstance(value, str | int | float)}
+
+
+def _label_keys(options: LabelOptions) -> set[str | None]:
+    return {options.energy_key, options.forces_key, options.stress_key, options.virial_key}
 
 
 def _label(atoms: ase.Atoms, key: str, origin: str) -> Array | None:

@@ -94,7 +94,7 @@ def rms_forces(frames: Sequence[Frame], element: int | None = None) -> float | N
 
 
 def element_row(frames: Sequence[Frame], around: Surroundings, z: int, fitted: float) -> dict[str, float | int | None]:
-    """Figures of one element. fitted: its energy [eV]."""
+    """Figures of one element. fitted: its energy [eV], NaN where it is not known."""
     n_atoms, total, fewest, most = around.neighbours[z]
     alone = [f.energy for f in frames if len(f.numbers) == 1 and f.numbers[0] == z and f.energy is not None]
     return {
@@ -103,7 +103,7 @@ def element_row(frames: Sequence[Frame], around: Surroundings, z: int, fitted: f
         "neighbours_min": int(fewest),
         "neighbours_max": int(most),
         "force_rms_ev_per_angstrom": rms_forces(frames, z),
-        "energy_ev": float(fitted),
+        "energy_ev": float(fitted) if np.isfinite(fitted) else None,
         "isolated_atom_ev": alone[0] if alone else None,
     }
 

@@ -40,6 +40,12 @@ class Frame:
     """File and number of the frame, counted from 0, for messages."""
     info: Mapping[str, str | int | float] = field(default_factory=dict)
     """What else the file says about the frame in single words and numbers, such as `config_type`."""
+    unread: tuple[str, ...] = ()
+    """What the file calls other values, of the frame and of its atoms."""
+
+    def looks_like(self, label: str) -> str | None:
+        """What the file may call `energy`, `forces` or `stress`, if it has another name for it."""
+        return next((name for name in self.unread if label.removesuffix("s") in name.lower()), None)
 
     @property
     def symbols(self) -> list[str]:
@@ -152,9 +158,11 @@ def require_labels(frames: Sequence[Frame], loss: LossOptions) -> None:
         for name, value in labels.items():
             weight = loss.largest(name)
             if weight > 0 and value is None:
+                other = frame.looks_like(name)
+                key = f"`data.{name}_key`" if other is None else f'`data.{name}_key`, perhaps "{other}"'
                 raise ValueError(
                     f"{frame.origin} has no {name}, but `loss.{name}` is {weight:g}; name the right key in "
-                    f"`data.{name}_key`, remove the frame, or set `loss.{name} = 0`"
+                    f"{key}, remove the frame, or set `loss.{name} = 0`"
                 )
     if loss.largest("stress") > 0 and not any(frame.periodic for frame in frames):
         raise ValueError(

@@ -27,6 +27,7 @@ from openmm_allegro.training.suspicions import (
     energy_unit,
     force_unit,
     forces_that_do_not_cancel,
+    labels_of_other_names,
     length_unit,
     net_forces,
     repeated_frames,
@@ -65,11 +66,12 @@ class DataReport:
         beside = None if self.slope is None else asdict(self.slope)
         named = {f"{each.check} {i + 1}": each.sentence for i, each in enumerate(self.suspicions)}
         far = {f"outlier {i + 1}": asdict(each) for i, each in enumerate(self.outliers[:MOST_NAMED])}
+        of_elements = "fitted" if self.elements_told_apart else "only their sums are known"
         return {
             **self.counts,
             "ranges": self.ranges,
             "elements": self.elements,
-            "energies_of_elements": "fitted" if self.elements_told_apart else "only their sums are known",
+            "energies_of_elements": of_elements if np.isfinite(self.energy_residuals).any() else "not known",
             "shortest_distances": self.pairs,
             "energy_change_over_work": beside,
             "n_outliers": len(self.outliers),
@@ -129,6 +131,7 @@ def inspect_frames(frames: Sequence[Frame], options: LabelOptions | None = None,
     sizes = np.array([len(frame.numbers) for frame in good])
     suspicions = [
         *broken,
+        *labels_of_other_names(good),
         *length_unit(np.array(around.over_radii)),
         *energy_unit(good, rms, None if slope is None else slope.slope),
         *force_unit(rms, float(np.median(bends)) if len(bends) else None),

@@ -72,7 +72,8 @@ def energy_residuals(frames: Sequence[Frame], elements: Sequence[int]) -> tuple[
     """Energies beyond a least-squares fit to the compositions, robust against single wrong energies.
 
     Returns the residuals [eV/atom], (f,), NaN without an energy and for single atoms; the fitted energies of the
-    elements [eV], (t,), the solution of smallest norm; and whether the compositions tell the elements apart.
+    elements [eV], (t,), the solution of smallest norm, NaN where no energy is known; and whether the compositions tell
+    the elements apart.
     """
     energies = np.array([np.nan if frame.energy is None else frame.energy for frame in frames], dtype=np.float64)
     sizes = np.array([len(frame.numbers) for frame in frames], dtype=np.float64)
@@ -80,7 +81,7 @@ def energy_residuals(frames: Sequence[Frame], elements: Sequence[int]) -> tuple[
     known = np.isfinite(energies) & (sizes > 1)
     residuals: Array = np.full(len(frames), np.nan)
     if not known.any():
-        return residuals, np.zeros(len(elements)), False
+        return residuals, np.full(len(elements), np.nan), False
     rows, targets = counts[known] / sizes[known, None], energies[known] / sizes[known]
     weights = np.ones(len(rows))
     for _ in range(5):  # least squares, then again with less weight for what lies far off

@@ -61,6 +61,21 @@ def all_electron_energy(numbers: Indices) -> float:
     return -float(np.where(z == 1, 0.5, hartree).sum()) * units.HARTREE_TO_EV
 
 
+def labels_of_other_names(frames: Sequence[Frame]) -> list[Suspicion]:
+    """Whether energies or forces that no frame has stand under another name."""
+    found = []
+    for label in ("energy", "forces"):
+        if all(getattr(frame, label) is None for frame in frames):
+            names = [name for frame in frames if (name := frame.looks_like(label)) is not None]
+            if names:
+                sentence = (
+                    f"no frame has `{label}`, but {len(names)} of {len(frames)} have `{names[0]}`; if that is what is "
+                    f'meant, say `--{label}-key {names[0]}`, and for training `{label}_key = "{names[0]}"` in `[data]`'
+                )
+                found.append(Suspicion("label of another name", float(len(names)), sentence))
+    return found
+
+
 def energy_unit(frames: Sequence[Frame], force_rms: float | None, slope: float | None) -> list[Suspicion]:
     """Whether the total energies are those of all electrons in another unit than eV.
 
