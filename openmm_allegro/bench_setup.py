@@ -9,9 +9,9 @@ from vesin_torch import NeighborList
 from openmm_allegro import units
 from openmm_allegro.bench_config import BenchConfig
 from openmm_allegro.bench_peers import Start
-from openmm_allegro.checkpoint import DTYPES, load_model
+from openmm_allegro.checkpoint import dtype_of, load_model
 from openmm_allegro.config import AllegroConfig
-from openmm_allegro.force import PRECISIONS, AllegroForce
+from openmm_allegro.force import AllegroForce
 from openmm_allegro.model import Allegro
 from openmm_allegro.structure import Structure
 
@@ -22,7 +22,7 @@ GAS_CONSTANT = 8.314462618e-3
 
 def model_of(config: BenchConfig, structure: Structure) -> Allegro:
     """The model of the file, or one with random weights for the structure's elements."""
-    dtype = DTYPES[PRECISIONS[config.precision]]
+    dtype = dtype_of(config.precision)
     if config.model is not None:
         return load_model(config.model, dtype)
     elements = {atom.element for atom in structure.topology.atoms()}

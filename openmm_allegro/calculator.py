@@ -14,11 +14,11 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.atom_types import atom_types
+from openmm_allegro.checkpoint import dtype_of
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import dynamics_model, from_bytes, to_bytes
-from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.model import Allegro
 from openmm_allegro.model_file import loaded
 from openmm_allegro.open_cell import OpenCell
@@ -75,11 +75,9 @@ class AllegroCalculator(Calculator):
             precision, where rounding is larger.
         """
         super().__init__()
-        if precision not in PRECISIONS:
-            raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
         if not 0 <= skin < np.inf:
             raise ValueError(f"`skin` is {skin} Å; it must be zero or more")
-        dtype = DTYPES[PRECISIONS[precision]]
+        dtype = dtype_of(precision)
         given = loaded(model, model_units)
         if isinstance(given, ScriptedModel):
             raise ValueError(

@@ -20,6 +20,14 @@ FORMAT_VERSION = 1
 METADATA_KEY = "openmm_allegro"
 LONGEST_HEADER = 100_000_000
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = {"single": torch.float32, "double": torch.float64}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of numbers of 'single' or 'double' precision."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
+    return PRECISIONS[precision]
 
 
 class FileMetadata(BaseModel):

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.checkpoint import dtype_of
 from openmm_allegro.compiled_graph import CompiledGraph
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.export_graph import graph_metadata
-from openmm_allegro.force import PRECISIONS
 
 Program = Literal["ase", "lammps"]
 ENDING = ".nequip.pt2"
@@ -46,7 +45,7 @@ def export_compiled(
     output = Path(output)
     if not output.name.endswith(ENDING):
         raise ValueError(f"`output` is `{output}`, but nequip's programs read compiled files that end in `{ENDING}`")
-    model = load_for_dynamics(model_path, DTYPES[PRECISIONS[precision]])
+    model = load_for_dynamics(model_path, dtype_of(precision))
     where = chosen_device(device)
     metadata = graph_metadata(model.config, model.dtype)
     metadata |= {"nequip_aoti_inputs": " ".join(INPUTS[program]), "nequip_aoti_outputs": " ".join(OUTPUTS[program])}

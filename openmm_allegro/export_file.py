@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from openmm_allegro import units
-from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.atom_types import atom_types
+from openmm_allegro.checkpoint import dtype_of
 from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.export import ForceModule, export_torchscript
-from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.potential import Potential
 from openmm_allegro.structure import read_structure
 
@@ -25,7 +25,7 @@ def export_file(
     The file holds the types in the order of the structure's atoms. Returns what was written, for a reader.
     """
     topology = read_structure(structure_path).topology
-    model = load_for_dynamics(model_path, DTYPES[PRECISIONS[precision]])
+    model = load_for_dynamics(model_path, dtype_of(precision))
     types = atom_types(model.config.type_names, topology)
     periodic = topology.getPeriodicBoxVectors() is not None
     potential = Potential(model, skin_nm * units.NM_TO_ANGSTROM)

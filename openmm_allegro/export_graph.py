@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from openmm_allegro.checkpoint import DTYPES, write_whole
+from openmm_allegro.checkpoint import dtype_of, write_whole
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.ensemble_file import load_for_dynamics
-from openmm_allegro.force import PRECISIONS
 from openmm_allegro.graph import GraphPotential
 
 ENDING = ".nequip.pth"
@@ -25,7 +24,7 @@ def export_graph(model_path: Path | str, output: Path | str, precision: str = "s
     output = Path(output)
     if not output.name.endswith(ENDING):
         raise ValueError(f"`output` is `{output}`, but nequip's programs read files that end in `{ENDING}`")
-    model = load_for_dynamics(model_path, DTYPES[PRECISIONS[precision]])
+    model = load_for_dynamics(model_path, dtype_of(precision))
     extra = graph_metadata(model.config, model.dtype)
     content = io.BytesIO()
     torch.jit.save(torch.jit.script(GraphPotential(model).eval()), content, _extra_files=extra)

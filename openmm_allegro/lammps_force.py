@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.checkpoint import dtype_of
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import dynamics_model, load_for_dynamics
-from openmm_allegro.force import PRECISIONS
 from openmm_allegro.ghost_exchange import GhostExchange
 from openmm_allegro.ghosts import GhostPotential, Share
 from openmm_allegro.model import Allegro
@@ -186,11 +185,9 @@ def attach(
     LammpsForce
         With `run(steps)`, which raises what goes wrong in the model, and what the ranks have spent where.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"`precision` is {precision!r}; it can be 'single' or 'double'")
     if not skin >= 0:
         raise ValueError(f"`skin` is {skin} Å; it must be zero or more")
-    dtype = DTYPES[PRECISIONS[precision]]
+    dtype = dtype_of(precision)
     model = load_for_dynamics(model, dtype) if isinstance(model, str | Path) else dynamics_model(model, dtype)
     indices = _type_indices(lmp, types, model.config.type_names)
     communicator = lmp.get_mpi_comm()

@@ -11,9 +11,9 @@ from pathlib import Path
 from openmm import unit
 
 from openmm_allegro import units
+from openmm_allegro.atom_types import atom_types
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.config import AllegroConfig
-from openmm_allegro.force import atom_types
 from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.lammps_data import Atoms, data_file
 from openmm_allegro.lammps_force import commands

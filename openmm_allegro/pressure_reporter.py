@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
-from openmm_allegro.checkpoint import DTYPES
+from openmm_allegro.atom_types import atom_types
+from openmm_allegro.checkpoint import dtype_of
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import dynamics_model
-from openmm_allegro.force import PRECISIONS, atom_types
 from openmm_allegro.model import Allegro
 from openmm_allegro.model_file import loaded
 from openmm_allegro.potential import Potential
@@ -63,7 +63,7 @@ class PressureReporter:
             raise ValueError(f"`interval` is {interval}; it must be at least 1 step")
         if topology.getPeriodicBoxVectors() is None:
             raise ValueError("the topology has no box, and without a volume there is no pressure; set its box vectors")
-        dtype = DTYPES[PRECISIONS[precision]]
+        dtype = dtype_of(precision)
         given = loaded(model, model_units)
         if isinstance(given, ScriptedModel):
             raise ValueError(f"{model} runs as it is, and pressures are known of Allegro models only; leave them out")

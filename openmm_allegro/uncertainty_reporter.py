@@ -15,10 +15,10 @@ import openmm
 from openmm import app, unit
 
 from openmm_allegro import units
+from openmm_allegro.atom_types import atom_types, checked_atoms
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble
-from openmm_allegro.force import atom_types, checked_atoms
 from openmm_allegro.spread import Members, frame_with_spread
 
 COLUMNS = (

@@ -81,3 +81,8 @@ def test_a_molecule_has_no_pressure():
     topology.setPeriodicBoxVectors(None)
     with pytest.raises(ValueError, match="the topology has no box, and without a volume there is no pressure"):
         PressureReporter("p.csv", 1, small_model(torch.float32), topology)
+
+
+def test_a_precision_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="`precision` is 'half'; it can be 'single' or 'double'"):
+        PressureReporter("p.csv", 1, small_model(torch.float32), water_box(8)[0], precision="half")

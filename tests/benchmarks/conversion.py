@@ -23,8 +23,8 @@ import torch
 from openmm import unit  # isort: skip (after torch)
 
 from openmm_allegro import units
+from openmm_allegro.atom_types import atom_types
 from openmm_allegro.bench_water import water
-from openmm_allegro.force import atom_types
 from openmm_allegro.model import Allegro
 from openmm_allegro.nequip_file import converted, read_nequip
 from openmm_allegro.potential import Potential

@@ -1,0 +1,52 @@
+"""Whether an OpenMM System, its topology and a force that is to be added agree."""
+
+import warnings
+
+import torch  # noqa: F401  # isort: skip  (before openmm: else TorchForce is not found)
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import app, unit
+
+
+def checked_periodic(periodic: bool | None, topology: app.Topology | None) -> bool:
+    """Whether the force is periodic, with what contradicts the topology refused."""
+    box = None if topology is None else topology.getPeriodicBoxVectors()
+    if periodic is None:
+        if topology is None:
+            raise ValueError("there is no topology to say whether the system is periodic; give `periodic`")
+        return box is not None
+    if periodic and topology is not None and box is None:
+        raise ValueError("`periodic` is True, but the topology has no box; call `topology.setPeriodicBoxVectors` first")
+    if not periodic and box is not None:
+        warnings.warn("the topology is periodic, but this force is asked not to be: it sees no images", stacklevel=3)
+    return periodic
+
+
+def check_system(system: openmm.System, topology: app.Topology | None, periodic: bool) -> None:
+    """Refuse a System of another size or box than the topology, or with forces that contradict `periodic`."""
+    if topology is not None and system.getNumParticles() != topology.getNumAtoms():
+        raise ValueError(
+            f"the System has {system.getNumParticles()} particles and the topology {topology.getNumAtoms()} atoms"
+        )
+    if periodic and topology is not None:
+        boxes = (system.getDefaultPeriodicBoxVectors(), topology.getPeriodicBoxVectors())
+        ours, theirs = (np.array([list(v.value_in_unit(unit.nanometer)) for v in box]) for box in boxes)
+        if not np.allclose(ours, theirs, atol=1e-5):
+            raise ValueError(
+                f"the System's box has edges {_edges(ours)} nm and the topology's {_edges(theirs)} nm; call "
+                "`system.setDefaultPeriodicBoxVectors(*topology.getPeriodicBoxVectors())`"
+            )
+    for force in system.getForces():
+        # only forces with a cutoff must be periodic in a periodic system: bonds or a barostat say nothing
+        contradicts = hasattr(force, "getCutoffDistance") if periodic else force.usesPeriodicBoundaryConditions()
+        if contradicts and force.usesPeriodicBoundaryConditions() != periodic:
+            other = "not periodic" if periodic else "periodic"
+            raise ValueError(
+                f"the System has a {type(force).__name__} that is {other}, but this force has `periodic` = {periodic}; "
+                "make them agree"
+            )
+
+
+def _edges(box_nm: NDArray[np.float64]) -> str:
+    return " × ".join(f"{length:.4g}" for length in np.linalg.norm(box_nm, axis=1))
