@@ -1,14 +1,17 @@
-"""Losses and optimisers beside each other: errors on the validation frames after equally many gradients.
+"""Losses, optimisers and models beside each other: errors after equally many gradients.
 
 Usage: python tests/benchmarks/training_options.py examples/acac.toml --data-root DATA [--only NAME ...] [--seeds 1 2 3]
-Each run has the frames, model and batch size of the recipe and ends with --gradients gradients, on one thread; an
-option that needs two of them a step makes half the steps. Printed are the errors of the averaged weights at the end
-of the run, not those of the best moment. The frames of the validation are the same for all seeds.
+Each run has the frames and batch size of the recipe, and its model unless that is what changes, and ends with
+--gradients gradients, on one thread; an option that needs two of them a step makes half the steps. Printed are the
+errors of the averaged weights at the end of the run, not those of the best moment, on the validation frames and on as
+many of those trained on. The frames of the validation are the same for all seeds; --validation takes more of them than
+the recipe. Seconds are those that the processor computes.
 """
 
 import argparse
 import logging
 import tempfile
+import time
 from pathlib import Path
 
 from openmm_allegro.checkpoint import load_model
@@ -25,6 +28,7 @@ CHANGES: dict[str, dict[str, dict]] = {
     "schedule-free-0.03": {"optimizer": {"name": "schedule_free", "schedule": "constant", "lr": 0.03}},
     "muon-0.02": {"optimizer": {"name": "muon"}},
     "muon-0.05": {"optimizer": {"name": "muon", "lr": 0.05}},
+    "decay-0.01": {"optimizer": {"weight_decay": 0.01}},
     "decay-0.03": {"optimizer": {"weight_decay": 0.03}},
     "decay-0.1": {"optimizer": {"weight_decay": 0.1}},
     "decay-0.3": {"optimizer": {"weight_decay": 0.3}},
@@ -36,6 +40,16 @@ CHANGES: dict[str, dict[str, dict]] = {
     "energy-ramp": {"loss": {"energy_end": 100.0}},
     "energy-switch": {"loss": {"energy_end": 100.0, "ramp": [0.75, 0.75]}},
     "paper": {"loss": {"forces": 1000.0, "per_atom_energy": False}},
+    "l_max-3": {"model": {"l_max": 3}},
+    "layers-3": {"model": {"num_layers": 3}},
+    "l_max-3-layers-3": {"model": {"l_max": 3, "num_layers": 3}},
+    "deep": {"model": {"allegro_mlp_hidden_layers_depth": 2}},
+    "wide-two-body": {
+        "model": {"scalar_embed_mlp_hidden_layers_depth": 2, "scalar_embed_mlp_hidden_layers_width": 128}
+    },
+    "bessels-4": {"model": {"num_bessels": 4}},
+    "bessels-16": {"model": {"num_bessels": 16}},
+    "envelope-2": {"model": {"polynomial_cutoff_p": 2}},
 }
 """What each run changes in the recipe."""
 
@@ -47,18 +61,24 @@ def changed(recipe: TrainingConfig, change: dict[str, dict], gradients: int, see
         name: kind.model_validate(getattr(recipe, name).model_dump(exclude_unset=True) | change.get(name, {}))
         for name, kind in sections.items()
     }
+    updates["model"] = recipe.model | change.get("model", {})
     steps = gradients // 2 if "sam_rho" in change.get("optimizer", {}) else gradients
     ends = {"max_steps": steps, "max_epochs": None, "max_time_minutes": None}
     updates["run"] = recipe.run.model_copy(update={**ends, "seed": seed, "num_threads": 1, "device": "cpu"})
     return recipe.model_copy(update=updates)
 
 
-def errors_of(config: TrainingConfig) -> tuple[ErrorTable, float]:
-    """Errors of the last weights on the validation frames, and the seconds of the training."""
+def errors_of(config: TrainingConfig) -> tuple[ErrorTable, ErrorTable, float]:
+    """Errors of the last weights on validation frames and on as many trained ones, and the training's seconds."""
     with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
         result = train(config, Path(folder) / "run", progress=False, pictures=False)
-        frames = read_frame_sets(config.data, config.loss).validation
-        return evaluate(load_model(result.last_model), frames), result.seconds
+        seconds = time.process_time() - start
+        assert config.data is not None
+        frames = read_frame_sets(config.data, config.loss)
+        model = load_model(result.last_model)
+        trained = evaluate(model, frames.train[: len(frames.validation)])
+        return evaluate(model, frames.validation), trained, seconds
 
 
 def main() -> None:
@@ -69,18 +89,27 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), help="these changes")
     parser.add_argument("--gradients", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--validation", type=int, help="so many frames validate, and are not trained on")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     recipe = load_config(options.recipe, options.data_root)
-    print("| | seed | forces MAE / RMSE, meV/Å | energy MAE, meV | seconds |\n|---|---|---|---|---|")
+    if options.validation is not None:
+        assert recipe.data is not None
+        data = recipe.data.model_copy(update={"n_validation": options.validation})
+        recipe = recipe.model_copy(update={"data": data})
+    columns = ["", "seed", "forces MAE / RMSE, meV/Å", "energy MAE, meV", "on trained frames", "seconds"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name in options.only:
         for seed in options.seeds:
-            errors, seconds = errors_of(changed(recipe, CHANGES[name], options.gradients, seed))
-            mae, rmse = errors.forces_mae_mev_per_angstrom, errors.forces_rmse_mev_per_angstrom
-            print(
-                f"| {name} | {seed} | {mae:.1f} / {rmse:.1f} | {errors.energy_mae_mev:.2f} | {seconds:.0f} |",
-                flush=True,
-            )
+            errors, trained, seconds = errors_of(changed(recipe, CHANGES[name], options.gradients, seed))
+            energy = f"{errors.energy_mae_mev:.2f}"
+            row = [name, str(seed), force_errors(errors), energy, force_errors(trained), f"{seconds:.0f}"]
+            print(f"| {' | '.join(row)} |", flush=True)
+
+
+def force_errors(errors: ErrorTable) -> str:
+    """MAE and RMSE."""
+    return f"{errors.forces_mae_mev_per_angstrom:.2f} / {errors.forces_rmse_mev_per_angstrom:.2f}"
 
 
 if __name__ == "__main__":
