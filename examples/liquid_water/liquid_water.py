@@ -26,6 +26,7 @@ from rich.console import Console
 
 from openmm_allegro.analysis.asked import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
+from openmm_allegro.analysis.finite_size import box_correction_cm2_per_s
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Result
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="of training")
     parser.add_argument("--stress", type=float, default=0.0, help="weight of the stresses in training")
     parser.add_argument("--kelvin", type=int, choices=EXPERIMENT, default=300)
-    parser.add_argument("--viscosity", type=float, help="for the size of the box [mPa s]; experiment's if not given")
+    parser.add_argument("--viscosity", type=float, help="for the size of the box [mPa s]; else that of `viscosity_of`")
     parser.add_argument("--runs", type=int, default=4, help="at experiment's density, and as many at 1 bar")
     parser.add_argument("--ps", type=float, default=50.0, help="length of each run, beside five of warming up")
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
@@ -112,6 +113,7 @@ def main() -> None:
         for pressure, same in runs.items()
     }
     structure = structure_beside(opened[None], liquid_frames(options.data, output / "frames.extxyz"))
+    viscosity = options.viscosity or viscosity_of(opened[None], options.kelvin)
     corrected = f"msd:element=O:temperature_k={options.kelvin}:viscosity_mpa_s={viscosity}"
     (motion,), (density,) = results_as_asked([corrected], opened[None]), results_as_asked(["density"], opened[1.0])
     figures = {
@@ -195,6 +197,20 @@ def liquid_frames(data: Path, file: Path) -> Frames:
     frames = [frame for frame in read_frames(data / FRAMES) if "liq/state.0300" in str(frame.info.get("origin"))]
     ase.io.write(file, [frame.atoms() for frame in frames])
     return open_trajectory(file)
+
+
+def viscosity_of(runs: list[Frames], kelvin: int) -> float:
+    """Viscosity [mPa s] at which the runs' oxygen, in an infinite box, has experiment's product of D and viscosity.
+
+    A liquid that diffuses slower than water is more viscous by about as much (Stokes and Einstein), and with water's
+    viscosity the correction would be too large: D + c/η is D∞ in an infinite box, and D∞ η = (D η)exp gives η.
+    """
+    (motion,) = results_as_asked(["msd:element=O"], runs)
+    diffusion = motion.figures()["diffusion_cm2_per_s"].value
+    measured = EXPERIMENT[kelvin]
+    product = measured.diffusion_cm2_per_s * measured.viscosity_mpa_s
+    cells = runs[0].cells_for("the correction for the size of the box")
+    return (product - box_correction_cm2_per_s(cells, kelvin, 1.0)) / diffusion
 
 
 def structure_beside(runs: list[Frames], reference: Frames) -> list[Comparison]:
