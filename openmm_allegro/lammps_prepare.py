@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openmm_allegro.ensemble_file import load_for_dynamics
-from openmm_allegro.lammps_checkpoint import saved_step
+from openmm_allegro.lammps_checkpoint import NAME, saved_step
 from openmm_allegro.lammps_config import MAY_CHANGE, LammpsConfig, load_config
 from openmm_allegro.lammps_input import CONFIG, write_input
 from openmm_allegro.lammps_log import LOG
@@ -54,7 +54,9 @@ def _prepare_to_resume(config: LammpsConfig, folder: Path) -> int | None:
 
 
 def _check_empty(folder: Path) -> None:
-    for name in (CONFIG, LOG, "trajectory.dcd", "trajectory.xtc"):
+    step = saved_step(folder)
+    checkpoint = [] if step is None else [NAME.format(step)]
+    for name in (CONFIG, LOG, "trajectory.dcd", "trajectory.xtc", "continuation.dcd", "continuation.xtc", *checkpoint):
         if (folder / name).exists():
             raise FileExistsError(
                 f"`{folder}` already has `{name}` of another run; choose a new folder, or go on with that run by "

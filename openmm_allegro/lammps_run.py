@@ -19,7 +19,7 @@ from openmm import app, unit
 
 from openmm_allegro import units
 from openmm_allegro.lammps_checkpoint import NAME as CHECKPOINT
-from openmm_allegro.lammps_checkpoint import Checkpoints, saved_step
+from openmm_allegro.lammps_checkpoint import Checkpoints, WrittenFrames, saved_step
 from openmm_allegro.lammps_config import LammpsConfig, load_config
 from openmm_allegro.lammps_force import LammpsForce, attach
 from openmm_allegro.lammps_input import CONFIG, DYNAMICS, SETUP, TYPES, continued, restored
@@ -103,9 +103,10 @@ class RankRun:
         self.log = Log(lmp, config, mass, self.periodic)
         self.trajectory = Path(f"trajectory.{config.trajectory_format}")
         self.continuation = Path(f"continuation.{config.trajectory_format}")
-        reported = (self.trajectory, self.continuation, Path(LOG))
-        self.checkpoints = Checkpoints(lmp, force.communicator, config.checkpoint_every, reported)
         self.first_step = saved or 0
+        goes_on = self.first_step >= config.report_every
+        frames = WrittenFrames(self.continuation if goes_on else self.trajectory, self.first_step, config.report_every)
+        self.checkpoints = Checkpoints(lmp, force.communicator, config.checkpoint_every, Path(LOG), frames)
         self.spoken = 0.0
 
     def run(self) -> dict[str, object] | None:
@@ -133,8 +134,7 @@ class RankRun:
             self.force.check()
             self.write_structure("start")
         else:
-            frames = self.continuation if n_frames > 0 else self.trajectory
-            self.lmp.commands_list(continued(self.config, frames.name, self.saved))
+            self.lmp.commands_list(continued(self.config, self.checkpoints.frames.path.name, self.saved))
         self.log.start(n_frames)
         self.checkpoints.start(self.saved)
 

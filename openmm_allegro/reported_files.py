@@ -105,15 +105,31 @@ def cut_xtc(path: Path, n_frames: int) -> None:
         file.truncate(ends[-1])
 
 
+def whole_frames(path: Path, start: int) -> tuple[int, int]:
+    """How many whole frames there are from a byte on, 0 for all, and the byte where they end."""
+    if not path.is_file():
+        return 0, start
+    with path.open("rb") as file:
+        size = os.path.getsize(path)
+        if path.suffix == ".xtc":
+            ends = list(_xtc_frame_ends(file, size, size, start))
+            return len(ends), ends[-1] if ends else start
+        header = file.read(DCD_HEADER)
+        if len(header) < DCD_HEADER:
+            return 0, start
+        start, frame_bytes = max(start, DCD_HEADER), _dcd_frame_bytes(header)
+        n_frames = (size - start) // frame_bytes
+        return n_frames, start + n_frames * frame_bytes
+
+
 def _opened(path: Path, n_frames: int) -> BinaryIO:
     if not path.is_file():
         raise ValueError(_too_short(path, 0, n_frames, "frames"))
     return path.open("r+b")
 
 
-def _xtc_frame_ends(file: BinaryIO, size: int, at_most: int) -> Iterator[int]:
-    """Where each whole frame ends."""
-    start = 0
+def _xtc_frame_ends(file: BinaryIO, size: int, at_most: int, start: int = 0) -> Iterator[int]:
+    """Where each whole frame ends, from a byte on at which one begins."""
     for _ in range(at_most):
         end = xtc_frame_end(file, start)
         if end is None or end > size:

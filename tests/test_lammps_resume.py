@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import ase
 import mdtraj
 import numpy as np
 import pytest
@@ -55,11 +57,20 @@ def small_run(inputs, steps, **options):
     return LammpsConfig.model_validate(defaults | options)
 
 
-def killed(arguments, folder, after_step):
-    """Start the command and kill it with all of its ranks once it has a checkpoint beyond this step."""
-    process = subprocess.Popen([*COMMAND, *map(str, arguments)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+def start(arguments, **options):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment, start_new_session=True, **options)
+
+
+def wait_for_checkpoint(process, folder, after_step):
     while process.poll() is None and not (saved_step(folder) or 0) > after_step:
         time.sleep(0.02)
+
+
+def killed(arguments, folder, after_step):
+    """Start the command and kill it with all of its ranks once it has a checkpoint beyond this step."""
+    process = start(arguments)
+    wait_for_checkpoint(process, folder, after_step)
     for number in (*descendants(process.pid), process.pid):
         os.kill(number, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -112,13 +123,16 @@ def assert_same_run(one, other, suffix):
     frames, other_frames = read_frames(one, suffix), read_frames(other, suffix)
     assert frames.n_frames == other_frames.n_frames == len(log['"Step"'])
     np.testing.assert_allclose(frames.xyz, other_frames.xyz, rtol=0, atol=1e-6 if suffix == "dcd" else 1.1e-3)
-    np.testing.assert_allclose(frames.unitcell_lengths, other_frames.unitcell_lengths, rtol=1e-6)
+    if '"Box Volume (nm^3)"' in log:  # else the box is drawn around the atoms now and then
+        np.testing.assert_allclose(frames.unitcell_lengths, other_frames.unitcell_lengths, rtol=1e-6)
     np.testing.assert_array_equal(frames.time, other_frames.time)
     if suffix == "xtc":
         np.testing.assert_allclose(frames.time, np.float64(log['"Time (ps)"']), rtol=1e-6)
     final, other_final = (mdtraj.load(str(folder / "final.pdb")) for folder in (one, other))
     np.testing.assert_allclose(final.xyz, other_final.xyz, rtol=0, atol=1.1e-4)  # the last digit of a PDB file
-    assert (final.xyz < 0).any() or (final.xyz > final.unitcell_lengths[0]).any(), "whole molecules, not wrapped"
+    if final.unitcell_vectors is not None:
+        fractions = final.xyz[0] @ np.linalg.inv(final.unitcell_vectors[0])
+        assert (np.floor(fractions) != 0).any(), "whole molecules, not wrapped"
     assert not list(one.glob("continuation.*")) + list(one.glob("*.tmp"))
 
 
@@ -179,6 +193,63 @@ def test_a_finished_run_is_said_to_be_finished(finished, caplog):
 def test_another_run_is_not_resumed(finished, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         run_lammps(resume_config(finished, None, options), finished, 1, resume=True)
+
+
+@needs_lammps
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [[8, 8, 8, 90, 80, 70], None], ids=["triclinic", "molecule without a box"])
+def test_a_run_in_another_box_goes_on(inputs, tmp_path, cell):
+    """Atoms outside the triclinic box keep their places; without one LAMMPS draws a box around the atoms."""
+    places = [[-0.5, 7.5, 1], [0.46, 7.5, 1], [-0.74, 8.43, 1], [4, 4, 4], [4.96, 4, 4], [3.76, 4.93, 4]]
+    ase.Atoms("OH2OH2", places, cell=cell, pbc=cell is not None).write(tmp_path / "atoms.xyz", format="extxyz")
+    options = {"structure": tmp_path / "atoms.xyz", "friction_per_ps": 0, "temperature_k": 3000.0, "minimize": False}
+    config = small_run(inputs, 22, **options)
+    run_lammps(config, tmp_path / "whole", 1)
+    run_lammps(config.model_copy(update={"steps": 12}), tmp_path / "run", 2)
+    run_lammps(config, tmp_path / "run", 1, resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole", "dcd")
+
+
+@needs_lammps
+@pytest.mark.slow
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(inputs, tmp_path, caplog):
+    folder, config = tmp_path / "run", small_run(inputs, 5)
+    run_lammps(config, folder, dry_run=True)
+    (folder / "trajectory.dcd").write_bytes(b"torn")
+    with caplog.at_level("INFO"):
+        assert run_lammps(config, folder, 1, resume=True)["steps_now"] == 5
+    assert "has no checkpoint yet; it starts again" in caplog.text
+    assert read_frames(folder).n_frames == 1
+    for path in (folder / "lammps.toml", folder / "log.csv", folder / "trajectory.dcd"):
+        path.unlink()
+    with pytest.raises(FileExistsError, match=r"already has `checkpoint.5.restart` of another run; choose"):
+        run_lammps(config, folder, 1)
+
+
+@needs_lammps
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suffix", "sentence"),
+    [("dcd", "Error writing dump frames: File too large"), ("xtc", "`trajectory.xtc` lacks frames at step")],
+)
+def test_a_full_disk_leaves_the_last_good_checkpoint(inputs, tmp_path, suffix, sentence):
+    """The limit is set once the ranks run, since MPI starts with a file of megabytes."""
+    folder = tmp_path / "run"
+    # so many atoms that the trajectory meets the limit before the log does
+    config = small_run(inputs, 5000, report_every=1, replicate=(2, 2, 2), trajectory_format=suffix)
+    (tmp_path / "run.toml").write_text(config.to_toml())
+    process = start([tmp_path / "run.toml", "--output", folder, "--ranks", 1], stderr=subprocess.PIPE, text=True)
+    wait_for_checkpoint(process, folder, 10)
+    room = (folder / f"trajectory.{suffix}").stat().st_size + 20_000
+    for number in descendants(process.pid):
+        resource.prlimit(number, resource.RLIMIT_FSIZE, (room, room))
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert sentence in errors
+    step = saved_step(folder)
+    assert step > 10
+    run_lammps(config.model_copy(update={"steps": step + 6}), folder, 1, resume=True)
+    assert read_frames(folder, suffix).n_frames == step + 6
 
 
 @pytest.mark.slow
