@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 LAMMPS_LOG = "log.lammps"
 SECONDS_BETWEEN_WORDS = 0.5
-SECONDS_TO_BE_HEARD = 1.0
-"""Before a rank ends all others: `mpiexec` then drops what it has not yet passed on."""
 Tell = Callable[[dict[str, object]], None]
 
 
@@ -47,7 +45,6 @@ def main() -> None:
         from mpi4py import MPI
 
         tell({"error": str(error)})
-        time.sleep(SECONDS_TO_BE_HEARD)
         MPI.COMM_WORLD.Abort(1)
     else:
         if result is not None:
