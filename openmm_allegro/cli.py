@@ -193,6 +193,10 @@ def lammps(
     ranks: Annotated[
         int | None, typer.Option(help="MPI ranks to start; not given: one for each CUDA device, or one.")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in the folder; it needs no options, and ranks may differ."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the input for LAMMPS and do not run it.")] = False,
     as_json: AsJson = False,
     **flags: object,
@@ -202,17 +206,22 @@ def lammps(
     Options come from the TOML file, flags on top of it, and mean what they mean for simulate.
     LAMMPS divides the atoms among MPI ranks, one for each core or GPU, which it needs not be told on one machine. On
     several machines put mpiexec or srun before the command and leave out --ranks.
+    A run that was stopped goes on from its last checkpoint by --resume: without thermostat as if it had not been
+    stopped, to rounding; with one correctly, but with other random forces, which LAMMPS does not keep.
 
     \b
     Examples:
       openmm-allegro lammps --model water.safetensors --structure water.pdb --duration-ps 100 --ranks 4 --output run
       srun -n 64 openmm-allegro lammps water.toml --pressure-bar 1 --output run
+      srun -n 64 openmm-allegro lammps --resume --output run
     """  # noqa: D301
     with answering(as_json) as answer:
         from openmm_allegro.lammps_config import load_config
         from openmm_allegro.lammps_launch import run_lammps
+        from openmm_allegro.lammps_prepare import resume_config
 
-        result = run_lammps(load_config(config, flags), output, ranks, dry_run)
+        chosen = resume_config(output, config, flags) if resume else load_config(config, flags)
+        result = run_lammps(chosen, output, ranks, dry_run, resume)
         if result is not None:
             answer(result)
 

@@ -19,6 +19,10 @@ class LammpsConfig(RunConfig):
     """Reach of neighbour list and ghosts beyond the cutoff [nm]."""
 
 
+MAY_CHANGE = {"steps", "duration_ps", "checkpoint_every", "skin_nm", "device"}
+"""What may be another when a run goes on."""
+
+
 def load_config(path: Path | str | None, flags: Mapping[str, object]) -> LammpsConfig:
     """Options from a TOML file, if there is one, with flags on top; its paths are relative to its folder."""
     return load_run_config(path, flags, LammpsConfig)

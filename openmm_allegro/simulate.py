@@ -1,6 +1,5 @@
 """A simulation from a model and a structure: minimise, give velocities, run, and go on after a stop."""
 
-import hashlib
 import json
 import logging
 import re
@@ -22,6 +21,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from openmm_allegro import restart
 from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.minimize import minimize_energy
+from openmm_allegro.reported_files import cut_back
+from openmm_allegro.resumable import INPUTS, check_exists, check_not_beyond, check_same_files, digests
 from openmm_allegro.simulate_config import SimulateConfig, check_resumable, load_config
 from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_stages import Schedule, stage_structure
@@ -31,8 +32,6 @@ from openmm_allegro.structure import read_structure, write_structure
 from openmm_allegro.uncertainty_reporter import SpreadExceeded
 
 CONFIG = "simulation.toml"
-INPUTS = "inputs.json"
-"""SHA-256 of the model and the structure."""
 SYSTEM = "system.xml"
 SECONDS_BETWEEN_LOOKS = 0.5
 """How long OpenMM steps before progress is shown and a wish to stop is heard."""
@@ -99,7 +98,7 @@ def simulate(
             _start(simulation, config, folder)
         else:
             restart.load_checkpoint(simulation, folder)
-        n_frames = restart.cut_back(trajectory, folder / restart.LOG, simulation.currentStep, config.report_every)
+        n_frames = cut_back(trajectory, folder / restart.LOG, simulation.currentStep, config.report_every)
         add_reporters(simulation, config, folder, trajectory, append=n_frames > 0)
         first_step, started = simulation.currentStep, time.perf_counter()
         _run(simulation, config, folder, progress)
@@ -126,19 +125,12 @@ def simulate(
 def resume_config(output_dir: Path | str, path: Path | str | None, flags: Mapping[str, object]) -> SimulateConfig:
     """Options to go on with: those of the run in a folder unless a TOML file is given, with flags on top."""
     folder = Path(output_dir)
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"there is no run to resume in `{folder}`: it has no `{CONFIG}`")
+    check_exists(folder / CONFIG)
     return load_config(path or folder / CONFIG, flags)
 
 
 def _with_absolute_paths(config: SimulateConfig) -> SimulateConfig:
     return config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
-
-
-def _digests(config: SimulateConfig) -> dict[str, str]:
-    """What tells whether the files a run was made from are still the same."""
-    files = {"model": config.model, "structure": config.structure}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def _check_empty(folder: Path) -> None:
@@ -163,21 +155,14 @@ def _check_empty(folder: Path) -> None:
 def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
     """Step to go on from, or None to start again because no checkpoint was reached."""
     check_resumable(_with_absolute_paths(resume_config(folder, None, {})), config, folder)
-    before = json.loads((folder / INPUTS).read_text()) if (folder / INPUTS).is_file() else {}
-    for name, digest in _digests(config).items():
-        if before.get(name, digest) != digest:
-            raise ValueError(
-                f"`{name}`, {getattr(config, name)}, has changed since the run in `{folder}` was started; put the old "
-                "file back or start a new run"
-            )
+    check_same_files(config, folder)
     last_step = restart.saved_step(folder)
-    if last_step is not None and last_step > config.n_steps:
-        raise ValueError(f"the run in `{folder}` is at step {last_step} already, beyond the {config.n_steps} asked for")
+    check_not_beyond(last_step, config.n_steps, folder)
     return last_step
 
 
 def _write_inputs(config: SimulateConfig, simulation: app.Simulation, folder: Path) -> None:
-    write_whole(folder / INPUTS, json.dumps(_digests(config)).encode())
+    write_whole(folder / INPUTS, json.dumps(digests(config)).encode())
     write_whole(folder / CONFIG, config.to_toml().encode())
     write_whole(folder / SYSTEM, openmm.XmlSerializer.serialize(simulation.system).encode())
 

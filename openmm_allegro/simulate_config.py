@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from openmm_allegro.resumable import check_same_options
 from openmm_allegro.run_config import RunConfig, as_toml, load_run_config
 from openmm_allegro.stages import Ensemble, Leg, Stage, check_names, legs_of
 
@@ -19,8 +20,6 @@ class SimulateConfig(RunConfig):
     """Energy and length in the training data of a model of nequip, which its file does not say: `eV angstrom`."""
     barostat_every: int = Field(default=25, gt=0)
     """Steps between the barostat's trial moves."""
-    checkpoint_every: int = Field(default=1000, gt=0)
-    """Steps between checkpoints."""
     pressure_every: int | None = Field(default=None, gt=0)
     """Steps between lines of `pressure.csv`, the pressure tensor, for viscosities. Not given: none are written."""
     uncertainty_every: int | None = Field(default=None, gt=0)
@@ -112,18 +111,6 @@ MAY_CHANGE = {
 
 def check_resumable(old: SimulateConfig, new: SimulateConfig, folder: Path) -> None:
     """Refuse to continue a run with options that would make it another simulation."""
-    for name in SimulateConfig.model_fields:
-        before, now = getattr(old, name), getattr(new, name)
-        if name == "stages" and before and now[: len(before)] == before:
-            continue  # stages may be added at the end
-        if name not in MAY_CHANGE and before != now:
-            raise ValueError(
-                f"`{name}` is {_shown(now)}, but the run in `{folder}` was started with {_shown(before)}; continue "
-                f"it as it was started (only {', '.join(sorted(MAY_CHANGE))} may change) or start a new one"
-            )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple) and any(isinstance(each, Stage) for each in value):
-        return ", ".join(stage.name for stage in value) + " with the options in its file"
-    return "not set" if value is None or value == () else str(value)
+    if old.stages and new.stages[: len(old.stages)] == old.stages:
+        old = old.model_copy(update={"stages": new.stages})  # stages may be added at the end
+    check_same_options(old, new, folder, MAY_CHANGE)

@@ -7,6 +7,7 @@ from openmm import app, unit
 
 from openmm_allegro import restart
 from openmm_allegro.pressure_reporter import PressureReporter
+from openmm_allegro.reported_files import cut_log
 from openmm_allegro.simulate_config import SimulateConfig
 from openmm_allegro.uncertainty_reporter import UncertaintyReporter, cut_frames
 
@@ -55,7 +56,7 @@ def _pressure_reporter(
     """With its file cut back to the current step."""
     n_lines = simulation.currentStep // interval
     if n_lines > 0:
-        restart.cut_log(table, n_lines)
+        cut_log(table, n_lines)
     return PressureReporter(
         table,
         interval,
@@ -75,7 +76,7 @@ def _uncertainty_reporter(
     table, frames = folder / UNCERTAINTY, folder / UNCERTAIN_FRAMES
     n_lines = simulation.currentStep // interval
     if n_lines > 0:
-        restart.cut_log(table, n_lines)
+        cut_log(table, n_lines)
         cut_frames(frames, simulation.currentStep)
     return UncertaintyReporter(
         table,
