@@ -6,7 +6,7 @@ import pytest
 from openmm import app, unit
 from trajectories import ar1
 
-from openmm_allegro.analysis.energy import energy_drift, read_log
+from openmm_allegro.analysis.energy import energy_drift, mean_temperature_k, read_log
 
 EV_IN_KJ_PER_MOL = 96.48533212  # CODATA 2018
 
@@ -91,3 +91,13 @@ def test_too_few_blocks_or_atoms_are_refused(tmp_path):
         energy_drift(tmp_path / "log.csv", n_atoms=0)
     with pytest.raises(FileNotFoundError, match="log.csv"):
         energy_drift(tmp_path / "log.csv", n_atoms=1)
+
+
+def test_the_mean_temperature_is_that_of_the_lines_from_a_time_on(tmp_path):
+    lines = [f"{k},{0.5 * k},{300 + k}" for k in range(10)]
+    log = tmp_path / "log.csv"
+    log.write_text("\n".join(['#"Step","Time (ps)","Temperature (K)"', *lines]) + "\n")
+    assert mean_temperature_k(log) == pytest.approx(304.5)
+    assert mean_temperature_k(log, 4.0) == pytest.approx(308.5)
+    with pytest.raises(ValueError, match="ends at 4.5 ps, before `start_ps` = 5"):
+        mean_temperature_k(log, 5.0)

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from openmm_allegro.analysis.asked import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
+from openmm_allegro.analysis.energy import mean_temperature_k
 from openmm_allegro.analysis.finite_size import box_correction_cm2_per_s
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
@@ -45,7 +46,7 @@ HERE = Path(__file__).parent
 FRAMES = "water_scan_dplr/water_scan.xyz.xz"
 MOLECULES = 64
 STRUCTURE = ("rdf:pair=O-O:r_max_nm=0.6", "rdf:pair=O-H:r_max_nm=0.6")
-WARM_UP_PS = 5.0
+WARM_UP_PS = 10.0
 
 
 class Experiment(NamedTuple):
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--kelvin", type=int, choices=EXPERIMENT, default=300)
     parser.add_argument("--viscosity", type=float, help="for the size of the box [mPa s]; else that of `viscosity_of`")
     parser.add_argument("--runs", type=int, default=4, help="at experiment's density, and as many at 1 bar")
-    parser.add_argument("--ps", type=float, default=50.0, help="length of each run, beside five of warming up")
+    parser.add_argument("--ps", type=float, default=50.0, help="length of each run, beside ten of warming up")
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
@@ -123,6 +124,7 @@ def main() -> None:
         "runs": options.runs,
         "ps": options.ps,
         "ns_per_day": [each.ns_per_day for same in runs.values() for each in same],
+        "mean_temperatures_k": [mean_temperature_k(each.log, start_ps) for same in runs.values() for each in same],
         "structure": {each.name: finite_or_none(each.summary()) for each in structure},
         "oxygen": plain_figures(motion),
         "viscosity_mpa_s": viscosity,
@@ -169,7 +171,9 @@ def run(
 ) -> SimulateResult:
     """One run, after warming up.
 
-    Averages do not depend on the masses, so with a pressure hydrogens are heavy and steps long; motion does.
+    Averages do not depend on the masses, so with a pressure hydrogens are heavy and steps long; motion does. The
+    thermostat's 0.5/ps is little beside water's own friction, kT/(m D) = 60/ps, but takes away the heat that the
+    liquid sets free while its hydrogen bonds find their places.
     """
     folder = output / f"{'nvt' if pressure_bar is None else 'npt'}-{seed}"
     config = SimulateConfig(
@@ -182,7 +186,7 @@ def run(
         timestep_fs=0.5 if pressure_bar is None else 1.0,
         hydrogen_mass_amu=None if pressure_bar is None else 4.0,
         temperature_k=kelvin,
-        friction_per_ps=0.1 if pressure_bar is None else 1.0,
+        friction_per_ps=0.5 if pressure_bar is None else 1.0,
         pressure_bar=pressure_bar,
         minimize_iterations=50,
         report_every=10,

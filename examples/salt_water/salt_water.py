@@ -22,6 +22,7 @@ from rich.console import Console
 
 from openmm_allegro.analysis.asked import finite_or_none, plain_figures, results_as_asked
 from openmm_allegro.analysis.compare import Comparison, compare
+from openmm_allegro.analysis.energy import mean_temperature_k
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture, with_error
 from openmm_allegro.analysis.result import Result
@@ -48,7 +49,7 @@ SHELLS = (
 )
 """With one cutoff for frames and runs: the minima behind the first peaks."""
 MOTION = ("residence:pair=Na-O:cutoff_nm=0.33:tolerance_ps=1", "msd:element=O", "msd:element=Na")
-WARM_UP_PS = 5.0
+WARM_UP_PS = 10.0
 X_RAYS = (0.2384, 5.5)
 """Of Na–O: distance [nm] and number of neighbours (M. Galib et al., J. Chem. Phys. 146, 084504, 2017)."""
 
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a model file to go on with, instead of training one")
     parser.add_argument("--minutes", type=float, default=60.0, help="of training")
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--ps", type=float, default=50.0, help="length of each run, beside five of warming up")
+    parser.add_argument("--ps", type=float, default=50.0, help="length of each run, beside ten of warming up")
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
@@ -95,6 +96,7 @@ def main() -> None:
         "runs": options.runs,
         "ps": options.ps,
         "ns_per_day": [each.ns_per_day for each in runs],
+        "mean_temperatures_k": [mean_temperature_k(each.log, warm_up_ps(options.ps)) for each in runs],
         "structure": {each.name: finite_or_none(each.summary()) for each in structure},
         "motion": {each.name: plain_figures(each) for each in motion},
         "stable_runs": sum(not each.failed for each in stability),
@@ -153,7 +155,7 @@ def run(frame: Frame, model: Path, ps: float, output: Path, seed: int) -> Simula
         ),
         timestep_fs=0.5,
         temperature_k=KELVIN,
-        friction_per_ps=0.1,
+        friction_per_ps=0.5,
         minimize=False,
         report_every=20,
         trajectory_format="xtc",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TIME = "Time (ps)"
 TOTAL_ENERGY = "Total Energy (kJ/mole)"
+TEMPERATURE = "Temperature (K)"
 VOLUME = "Box Volume (nm^3)"
 
 
@@ -102,6 +103,15 @@ def energy_drift(log_path: str | Path, n_atoms: int, *, start_ps: float = 0.0, n
         drift_over_run_mev_per_atom=float(slope * (time[-1] - time[0])),
         fluctuation_mev_per_atom=float(np.sqrt(np.mean((energy - start - slope * time) ** 2))),
     )
+
+
+def mean_temperature_k(log: str | Path, start_ps: float = 0.0) -> float:
+    """Mean of the temperatures in a run's log from a time on [K]; far from the thermostat's the run is not settled."""
+    columns = read_log(log, (TIME, TEMPERATURE))
+    after = columns[TIME] >= start_ps
+    if not after.any():
+        raise ValueError(f"`{log}` ends at {columns[TIME][-1]:g} ps, before `start_ps` = {start_ps:g}")
+    return float(columns[TEMPERATURE][after].mean())
 
 
 def read_log(
