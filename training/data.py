@@ -27,6 +27,8 @@ UNIT_SPELLINGS = {
     "Hartree": ("hartree", "ha", "hartree/a", "hartree/ang", "hartree/angstrom", "hartree/å", "ha/a", "ha/å"),
 }
 """What the values of those flags may be, in small letters."""
+OF_ATOMS = {"numbers", "positions"}
+"""Arrays that every frame of ASE has."""
 
 
 def read_frames(paths: Sequence[str | Path] | str | Path, options: LabelOptions | None = None) -> list[Frame]:
@@ -140,7 +142,7 @@ def frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fram
         stress=_stress(atoms, origin, options) if periodic else None,
         origin=origin,
         info=_words_and_numbers(atoms, options),
-        unread=tuple(key for key in [*atoms.info, *atoms.arrays] if key not in _label_keys(options)),
+        unread=tuple(key for key in [*atoms.info, *atoms.arrays] if key not in _label_keys(options) | OF_ATOMS),
     )
 
 
