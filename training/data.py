@@ -132,6 +132,7 @@ def frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fram
     to_ev = ENERGY_UNITS[options.units or "eV"]
     energy = _label(atoms, options.energy_key, origin)
     forces = _label(atoms, options.forces_key, origin)
+    read = _label_keys(options) | OF_ATOMS
     return Frame(
         numbers=np.asarray(atoms.numbers, dtype=np.int64),
         positions=np.asarray(atoms.positions, dtype=np.float64),
@@ -142,7 +143,7 @@ def frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fram
         stress=_stress(atoms, origin, options) if periodic else None,
         origin=origin,
         info=_words_and_numbers(atoms, options),
-        unread=tuple(key for key in [*atoms.info, *atoms.arrays] if key not in _label_keys(options) | OF_ATOMS),
+        unread=tuple(key for key in [*atoms.info, *atoms.arrays] if key not in read),
     )
 
 
