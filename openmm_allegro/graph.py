@@ -10,7 +10,7 @@ from torch import Tensor
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.model import Allegro
 from openmm_allegro.neighbors import NeighborPairs
-from openmm_allegro.potential import Block, Total, even_blocks, memory_of, zeros
+from openmm_allegro.potential import Block, Total, even_blocks, memory_of, usual_block_edges, zeros
 
 
 class GraphPotential(torch.nn.Module):
@@ -57,7 +57,7 @@ class GraphPotential(torch.nn.Module):
         nobody = torch.zeros((alone.shape[0], 0), dtype=torch.int64, device=positions.device)
         no_vectors = torch.zeros((alone.shape[0], 0, 3), dtype=self.dtype, device=positions.device)
         total.energies.index_add_(0, alone, self.block.folded(no_vectors, types[alone], nobody)[0])
-        for rows in even_blocks(pairs, 262144 if positions.is_cuda else 2048, self.atom_edges, 1):
+        for rows in even_blocks(pairs, usual_block_edges(positions.is_cuda), self.atom_edges, 1):
             self.block(pairs, rows, types, total)
         return answer(total, data)
 

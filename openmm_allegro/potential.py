@@ -131,7 +131,7 @@ class Potential(torch.nn.Module):
         """Edges of a block: as chosen, or what suits the hardware, within the bound on memory."""
         block_edges = self.block_edges
         if block_edges is None:
-            block_edges = 262144 if on_gpu else 2048
+            block_edges = usual_block_edges(on_gpu)
         max_bytes = self.max_bytes
         if max_bytes is not None:
             block_edges = min(block_edges, max_bytes // (self.edge_bytes * (1 if on_gpu else sharing)))
@@ -148,6 +148,14 @@ class Potential(torch.nn.Module):
                     f"`max_memory` is {max_bytes} bytes, but an atom with up to {most} neighbours needs {needed}; "
                     f"allow {needed} or more"
                 )
+
+
+def usual_block_edges(on_gpu: bool) -> int:
+    """Edges of a block that fill a GPU, or on a processor those whose arrays its caches still hold.
+
+    A tenth to a third slower on a processor with half as many or four times as many (tests/benchmarks/block_sizes.py).
+    """
+    return 262144 if on_gpu else 4096
 
 
 def even_blocks(pairs: NeighborPairs, block_edges: int, atom_edges: int, sharing: int) -> list[Tensor]:

@@ -193,6 +193,25 @@ def test_the_pickle_of_a_python_force_holds_no_class_of_torch():
     assert b"torch" not in pickle.dumps(PythonComputation(module, None, [torch.device("cpu")]))
 
 
+def test_a_python_force_evaluates_only_what_has_changed():
+    topology, positions = water(box=TRICLINIC)
+    force = AllegroForce(small_model(), topology, bridge="python", scale_parameter="scale")
+    neighbors = force.getPotential().neighbors
+    context = context_of([force], positions)
+    whole = energy_of(context)
+    forces_of(context), energy_of(context)
+    assert neighbors.updates == 1
+    context.setParameter("scale", 0.5)
+    assert energy_of(context) == pytest.approx(0.5 * whole, rel=1e-12)
+    assert neighbors.updates == 2
+    context.setPeriodicBoxVectors(*(0.9 * vector for vector in TRICLINIC))
+    narrower = energy_of(context)
+    assert neighbors.updates == 3
+    context.setPositions(positions * 1.01)
+    assert len({0.5 * whole, narrower, energy_of(context)}) == 3
+    assert neighbors.updates == 4
+
+
 @both_bridges
 def test_state_and_checkpoint_continue_the_same_trajectory(bridge):
     topology, positions = water(box=TRICLINIC)

@@ -18,7 +18,7 @@ from openmm import unit  # isort: skip (after torch)
 from openmm_allegro import Allegro, AllegroConfig, units
 from openmm_allegro.atom_types import atom_types
 from openmm_allegro.bench_water import water
-from openmm_allegro.potential import Potential, even_blocks
+from openmm_allegro.potential import Potential, even_blocks, usual_block_edges
 from openmm_allegro.workers import Workers
 
 
@@ -61,7 +61,7 @@ def main() -> None:
             potential(positions, cell, types)
             seconds.append(time.perf_counter() - start)
         pairs = potential.neighbors.pairs(0, len(types))
-        blocks = even_blocks(pairs, 2048, potential.atom_edges, cores)
+        blocks = even_blocks(pairs, usual_block_edges(on_gpu=False), potential.atom_edges, cores)
         per_block = len(types) // len(blocks)
         unsorted = torch.arange(len(types)).split(per_block)
         edges, median = len(pairs.neighbour), float(np.median(seconds[3:]))
