@@ -19,7 +19,7 @@ from openmm_allegro.analysis.displacements import lag_blocks, squared_displaceme
 from openmm_allegro.analysis.finite_size import box_correction_cm2_per_s
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
-from openmm_allegro.analysis.pictures import with_error
+from openmm_allegro.analysis.pictures import logarithmic_times, with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
@@ -98,8 +98,8 @@ class MeanSquaredDisplacement:
         words = None if "line of D" in axes.get_legend_handles_labels()[1] else "line of D"
         axes.plot(inside[fit > 0], fit[fit > 0], f"k{style}", linewidth=1.0, label=words)
         moves = any(np.any(np.asarray(each.get_ydata()) > 0) for each in axes.lines)
-        axes.set(xscale="log", yscale="log" if moves else "linear", xlabel="time between frames / ps")
-        axes.set_ylabel("mean-squared displacement / nm²")
+        logarithmic_times(axes, t)
+        axes.set(yscale="log" if moves else "linear", ylabel="mean-squared displacement / nm²")
         axes.legend(frameon=False, fontsize="small")
 
     def figures(self) -> dict[str, Measured]:

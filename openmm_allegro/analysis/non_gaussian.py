@@ -16,6 +16,7 @@ from openmm_allegro.analysis.blocks import jackknife_errors
 from openmm_allegro.analysis.displacements import lag_blocks
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
+from openmm_allegro.analysis.pictures import logarithmic_times
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import plain
 from openmm_allegro.analysis.tables import write_table
@@ -51,7 +52,8 @@ class NonGaussian:
         low, high = self.alpha2 - self.alpha2_error, self.alpha2 + self.alpha2_error
         axes.fill_between(self.lag_ps, low, high, color=line.get_color(), alpha=0.3, linewidth=0)
         axes.axhline(0.0, color="black", linewidth=0.6)
-        axes.set(xscale="log", xlabel="time between frames / ps", ylabel="non-Gaussian parameter α₂")
+        logarithmic_times(axes, self.lag_ps)
+        axes.set_ylabel("non-Gaussian parameter α₂")
         axes.legend(frameon=False, fontsize="small")
 
     def figures(self) -> dict[str, Measured]:

@@ -33,6 +33,16 @@ def times_or_numbers(times_ps: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     return times_ps, "time / ps"
 
 
+def logarithmic_times(axes: "Axes", lag_ps: NDArray[np.float64]) -> None:
+    """A logarithmic axis of times (l,), whose numbers do not lie on each other however few of them there are."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(xscale="log", xlabel="time between frames / ps")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if lag_ps.max() < 30 * lag_ps.min() else (1,)))
+    axes.xaxis.set_major_formatter(lambda time, _: f"{time:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def draw_curve(axes: "Axes", curve: Curve, label: str | None = None) -> None:
     """A line with its standard error as a band."""
     (line,) = axes.plot(curve.x, curve.y, linewidth=1.2, label=label)
