@@ -181,7 +181,7 @@ def test_the_electrolyte_example_leaves_its_report_and_figures(ab_initio_data, t
 
 @pytest.mark.slow
 def test_the_water_example_leaves_its_report_and_figures(ab_initio_data, tmp_path):
-    figures = quick_figures(ab_initio_data, "liquid_water", "water_scan_dplr", tmp_path / "out")
+    figures = quick_figures(ab_initio_data, "liquid_water", "water_rpbed3", tmp_path / "out")
     # 2.837297 kT/(6 π η L) by hand: 300 K, 0.854 mPa s, and 64 molecules at 0.9965 g/cm³ in a cube of 1.2432 nm
     oxygen, viscosity = figures["oxygen"], figures["viscosity_mpa_s"]
     added = oxygen["diffusion_infinite_box_cm2_per_s"] - oxygen["diffusion_cm2_per_s"]
@@ -190,6 +190,11 @@ def test_the_water_example_leaves_its_report_and_figures(ab_initio_data, tmp_pat
     # half a minute of training: the liquid stays one, which 0.3 ps cannot make better
     assert 0.8 < figures["density"]["density_g_per_cm3"] < 1.2
     assert figures["structure"]["rdf_O-H"]["first_peak_nm"] == pytest.approx(0.098, abs=0.005)
+    # the ab initio frames have the peak that X-rays see, 0.280 nm and 2.57
+    assert figures["structure"]["rdf_O-O"]["first_peak_nm_reference"] == pytest.approx(0.281, abs=0.003)
+    assert figures["structure"]["rdf_O-O"]["first_peak_g_reference"] == pytest.approx(2.57, abs=0.3)
+    # of forces with an RMS of 0.83 eV/Å, after 200 steps
+    assert figures["errors"]["forces_mae_mev_per_angstrom"] < 250
 
 
 @pytest.mark.slow
