@@ -6,6 +6,7 @@
 import functools
 import logging
 import sys
+import threading
 import warnings
 from importlib.metadata import version
 
@@ -138,6 +139,8 @@ class PythonComputation:
         self.module = module.to(self.device)
         self.parameter = parameter
         self.devices = devices
+        self.one_at_a_time = threading.Lock()
+        """Contexts of one System share this, and a step leaves Python's lock."""
         self.inputs: list[NDArray[np.float64]] = []
         self.answer: tuple[float, NDArray[np.float64]] | None = None
         if isinstance(module.potential, ScriptedPotential):
@@ -147,12 +150,17 @@ class PythonComputation:
             work_on(module.potential, devices)
 
     def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
-        """Called by OpenMM at every evaluation; reporters and barostats ask for that of the step before once more."""
+        """Called by OpenMM at every evaluation."""
         inputs = [state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)]
         if self.module.periodic:
             inputs.append(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer))
         if self.parameter is not None:
             inputs.append(np.array(state.getParameters()[self.parameter]))
+        with self.one_at_a_time:
+            return self.evaluate(inputs)
+
+    def evaluate(self, inputs: list[NDArray[np.float64]]) -> tuple[float, NDArray[np.float64]]:
+        """What `ForceModule` gives; reporters and barostats ask for that of the step before once more."""
         if self.answer is None or not all(map(np.array_equal, inputs, self.inputs)):
             self.answer = None  # nothing of before is left if this fails
             arguments = [torch.as_tensor(each, dtype=torch.float64).to(self.device) for each in inputs]

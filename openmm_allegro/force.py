@@ -99,7 +99,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     -------
     openmm.Force
         A TorchForce or a PythonForce, named 'AllegroForce'. `getPotential().neighbors` of a PythonForce has `builds`
-        and `updates`: neighbour lists built, and evaluations asked for.
+        and `updates`: neighbour lists built, and evaluations.
     """
     dtype = dtype_of(precision)
     model = loaded(model, model_units)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -210,6 +211,27 @@ def test_a_python_force_evaluates_only_what_has_changed():
     context.setPositions(positions * 1.01)
     assert len({0.5 * whole, narrower, energy_of(context)}) == 3
     assert neighbors.updates == 4
+
+
+def test_contexts_of_one_system_that_run_in_threads_do_not_mix_their_answers():
+    topology, positions = water(box=TRICLINIC)
+    first = context_of([AllegroForce(small_model(), topology, bridge="python")], positions)
+    platform = openmm.Platform.getPlatform("Reference")
+
+    def end_of(context: openmm.Context) -> np.ndarray:
+        context.getIntegrator().step(60)
+        return context.getState(positions=True).getPositions(asNumpy=True)._value
+
+    def contexts() -> list[openmm.Context]:
+        made = [openmm.Context(first.getSystem(), openmm.VerletIntegrator(0.0005), platform) for _ in range(3)]
+        for shift, context in enumerate(made):
+            context.setPositions(positions * (1 + 0.01 * shift))
+        return made
+
+    one_by_one = [end_of(context) for context in contexts()]
+    with ThreadPoolExecutor(3) as pool:
+        at_once = list(pool.map(end_of, contexts()))
+    np.testing.assert_allclose(at_once, one_by_one, rtol=0, atol=1e-7)  # nm; neighbour lists differ in their order
 
 
 @both_bridges
