@@ -81,6 +81,17 @@ def test_parts_of_a_file_are_the_frames_of_the_whole(files, monkeypatch, name, f
     assert np.concatenate([part.time for part in frames.chunks()]) == pytest.approx(frames.times_ps)
 
 
+@pytest.mark.parametrize("frames_at_once", [2, 4, 100])
+@pytest.mark.parametrize("name", ["run.xtc", "run.dcd"])
+def test_frames_that_a_run_adds_after_the_file_was_opened_are_left_out(files, monkeypatch, name, frames_at_once):
+    monkeypatch.setattr(trajectory_file, "BYTES_OF_A_CHUNK", 36 * frames_at_once)
+    frames = open_trajectory(files / name, files / "run.pdb")
+    before = np.concatenate([part.xyz for part in frames.chunks(None)])
+    longer = mdtraj.load(str(files / name), top=str(files / "run.pdb"))
+    mdtraj.join([longer, longer]).save(str(files / name))
+    np.testing.assert_array_equal(np.concatenate([part.xyz for part in frames.chunks(None)]), before)
+
+
 def test_reading_prints_nothing_to_standard_output(files, capfd):
     list(open_trajectory(files / "run.dcd", files / "run.pdb").chunks())
     ctypes.CDLL(None).fflush(None)

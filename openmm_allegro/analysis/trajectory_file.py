@@ -41,7 +41,7 @@ def open_trajectory(
     the same order; they need no topology, but take names, residues and bonds from one. `timestep_ps` is the time
     between frames of the file, the first at zero; without it the file's own times are used. A .dcd file and a data set
     have none: structure can be analysed then, kinetics is refused. The file is read once for times and cells, and again
-    by each analysis.
+    by each analysis; frames that a run adds after that are left out.
     progress: show a bar on standard error where reading is long.
     """
     path = Path(trajectory_path)
@@ -71,6 +71,8 @@ def open_trajectory(
         )
         first = 0
         for part in bar:
+            if first + part.n_frames > len(times):  # its run goes on meanwhile
+                part = part[: len(times) - first]
             mine = kept[(kept >= first) & (kept < first + part.n_frames)]
             if len(mine):
                 part.time = times[first : first + part.n_frames]
