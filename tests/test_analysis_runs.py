@@ -54,6 +54,17 @@ def test_runs_are_drawn_thinly_under_their_mean():
     assert "nm" in axes.get_xlabel()
 
 
+def test_runs_without_a_curve_are_points_in_the_band_of_their_mean():
+    (together,) = runs_together([[mass_density(gas(0, edge))] for edge in (1.0, 1.1, 1.2)])
+    axes = Figure().subplots()
+    together.draw(axes)
+    assert list(axes.get_xticks()) == [1, 2, 3]
+    value, error = together.figures()["density_g_per_cm3"]
+    (band,) = axes.patches
+    assert band.get_y() + band.get_height() / 2 == pytest.approx(value)
+    assert band.get_height() == pytest.approx(2 * error)
+
+
 def test_one_run_stays_what_it_is():
     result = mass_density(gas(0))
     assert runs_together([[result]]) == [result]

@@ -44,12 +44,17 @@ class RunsTogether:
         return write_table(path, columns | {f"run {r}": y for r, y in enumerate(self._on_common_points()[1])})
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
-        """Draw each run thinly under the mean and its error; where there is no curve, a point for each run."""
+        """Draw each run thinly under the mean and its error; where there is no curve, a point for each and their mean."""
         mean = self.curve()
         if mean is None:
             name, of_runs = next(iter(self._of_each().items()))
-            axes.plot(of_runs, "o", label=label)
-            axes.set(xlabel="run", ylabel=name)
+            numbers, (value, error) = np.arange(1, len(of_runs) + 1), _mean(of_runs)
+            (points,) = axes.plot(numbers, of_runs, "o", label=label)
+            if np.isfinite(error):
+                band = {"color": points.get_color(), "alpha": 0.3, "linewidth": 0}
+                axes.axhspan(value - error, value + error, label=with_error(value, error), **band)
+            axes.set(xlabel="run", ylabel=name, xticks=numbers)
+            axes.legend(frameon=False, fontsize="small")
             return
         for y in self._on_common_points()[1]:
             axes.plot(mean.x, y, linewidth=0.4, color="0.7")
