@@ -44,7 +44,7 @@ class RunsTogether:
         return write_table(path, columns | {f"run {r}": y for r, y in enumerate(self._on_common_points()[1])})
 
     def draw(self, axes: "Axes", label: str | None = None) -> None:
-        """Draw each run thinly under the mean and its error; without a curve a point for each, and the mean as a band."""
+        """Draw each run thinly under the mean and its error; without a curve points, and the mean as a band."""
         mean = self.curve()
         if mean is None:
             name, of_runs = next(iter(self._of_each().items()))
