@@ -203,6 +203,8 @@ def test_the_command_line_says_what_an_ensemble_needs(tmp_path, capfd):
         (["ensemble", path, path, "--last-layer", "--train", path], "makes variants of one model, but 2 are given"),
         (["ensemble", path, "--last-layer"], "give `--train FILE`"),
         (["ensemble", path, path, "--train", path], "`--train` is for `--last-layer`"),
+        (["ensemble", path, path, "--output", path], "would be written, but it is read, too"),
+        (["calibrate", tmp_path / "e.safetensors", path, "--picture", path], "would be written, but it is read, too"),
         (["calibrate", path, path], "is one model, where an ensemble is expected"),
         (["bench", "--model", tmp_path / "e.safetensors"], "is an ensemble, where one model is expected"),
     ):
