@@ -25,7 +25,7 @@ def ensemble(
     last_layer: LastLayer = False,
     train: Annotated[list[Path] | None, typer.Option(help="Frames that the model was trained on.")] = None,
     members: Annotated[int, typer.Option(help="Members of a last-layer ensemble; an even number.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the members of a last-layer ensemble.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the members of a last-layer ensemble.", min=0, max=2**32 - 1)] = 1,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     units: Units = None,
