@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from openmm_allegro.answers import answering
-from openmm_allegro.cli_options import AsJson, Device, EnergyKey, ForcesKey, Units, label_options
+from openmm_allegro.cli_options import (
+    AsJson,
+    Device,
+    EnergyKey,
+    ForcesKey,
+    Units,
+    label_options,
+    options_of_the_command,
+)
 
 LastLayer = Annotated[bool, typer.Option("--last-layer", help="Make members from one model and its training frames.")]
 
@@ -17,7 +25,7 @@ def ensemble(
     last_layer: LastLayer = False,
     train: Annotated[list[Path] | None, typer.Option(help="Frames that the model was trained on.")] = None,
     members: Annotated[int, typer.Option(help="Members of a last-layer ensemble; an even number.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the members of a last-layer ensemble.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the members of a last-layer ensemble.", min=0, max=2**32 - 1)] = 1,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     units: Units = None,
@@ -33,7 +41,7 @@ def ensemble(
       openmm-allegro ensemble a.safetensors b.safetensors c.safetensors --output water-ensemble.safetensors
       openmm-allegro ensemble water.safetensors --last-layer --train train.extxyz --output water-ensemble.safetensors
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, options_of_the_command():
         from openmm_allegro.training.ensembles import make_ensemble_file
         from openmm_allegro.training.last_layer import LastLayerOptions
 
@@ -58,7 +66,7 @@ def calibrate(
     Example:
       openmm-allegro calibrate water-ensemble.safetensors validation.extxyz --picture reliability.png
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, options_of_the_command():
         from openmm_allegro.training.ensembles import calibrate_file
 
         labels = label_options(energy_key, forces_key, units=units)

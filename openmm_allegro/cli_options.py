@@ -1,5 +1,8 @@
 """Options that several verbs of the command line have."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,3 +33,20 @@ def label_options(
     keys = {"energy_key": energy_key, "forces_key": forces_key, "stress_key": stress_key, "virial_key": virial_key}
     given = {**keys, "units": units}
     return checked({name: value for name, value in given.items() if value is not None}, LabelOptions)
+
+
+@contextmanager
+def options_of_the_command() -> Iterator[None]:
+    """What is refused about data names the options that a command has, not those of a TOML file for training."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(_of_the_command(str(error))) from error
+    except ValueError as error:
+        raise ValueError(_of_the_command(str(error))) from error
+
+
+def _of_the_command(sentence: str) -> str:
+    sentence = sentence.replace("; paths are relative to the TOML file or `--data-root`", "")
+    sentence = re.sub(r" \(`data\.\w+`\)", "", sentence)  # of bounds, which commands do not let choose
+    return re.sub(r"`data\.(\w+)`", lambda found: f"`--{found[1].replace('_', '-')}`", sentence)

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from openmm_allegro.answers import answering
-from openmm_allegro.cli_options import AsJson, Device, EnergyKey, ForcesKey, StressKey, Units, VirialKey, label_options
+from openmm_allegro.cli_options import (
+    AsJson,
+    Device,
+    EnergyKey,
+    ForcesKey,
+    StressKey,
+    Units,
+    VirialKey,
+    label_options,
+    options_of_the_command,
+)
 
 
 def train(
@@ -47,7 +57,7 @@ def prepare(
     Example:
       openmm-allegro prepare part1.extxyz part2.extxyz.xz --output store --r-max 5.0
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, options_of_the_command():
         from openmm_allegro.training.prepare import prepare
 
         labels = label_options(energy_key, forces_key, stress_key, virial_key, units)
@@ -85,7 +95,7 @@ def evaluate(
       openmm-allegro evaluate water/best.safetensors test.extxyz
       openmm-allegro evaluate best.safetensors a.xyz b.xyz --group-by config_type --shift elements --output errors
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, options_of_the_command():
         from openmm_allegro.checkpoint import is_ensemble
         from openmm_allegro.training.ensembles import evaluate_ensemble_files
         from openmm_allegro.training.evaluation import evaluate_files
@@ -135,7 +145,7 @@ def info(
       openmm-allegro info water/best.safetensors
       openmm-allegro info train.extxyz --picture train.png --output statistics.json
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, options_of_the_command():
         from openmm_allegro.recognise import looks_like_model
 
         if len(path) == 1 and looks_like_model(path[0]):

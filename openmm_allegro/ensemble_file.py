@@ -119,11 +119,17 @@ def ensemble_to_bytes(ensemble: Ensemble) -> bytes:
     )
     tensors: dict[str, Tensor] = {}
     for number, model in enumerate(models):
-        shared = models[0].state_dict() if number > 0 and model.config == models[0].config else {}
-        for name, tensor in model.state_dict().items():
+        own = _on_the_processor(model)
+        shared = _on_the_processor(models[0]) if number > 0 and model.config == models[0].config else {}
+        for name, tensor in own.items():
             if name not in shared or not torch.equal(tensor, shared[name]):
-                tensors[f"{number}.{name}"] = tensor.detach().cpu().contiguous()
+                tensors[f"{number}.{name}"] = tensor.contiguous()
     return safetensors.torch.save(tensors, metadata={METADATA_KEY: metadata.model_dump_json()})
+
+
+def _on_the_processor(model: Allegro) -> dict[str, Tensor]:
+    """The weights of a model, wherever they are: members that were evaluated on a GPU may lie there in part."""
+    return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
 
 
 def ensemble_from_bytes(content: bytes, dtype: torch.dtype | None = None, source: str = "the ensemble") -> Ensemble:

@@ -18,6 +18,7 @@ from openmm_allegro.nequip_file import (
     provenance_of,
     read_nequip,
 )
+from openmm_allegro.outputs import check_outputs
 from openmm_allegro.recognise import NAMES, recognise
 from openmm_allegro.scripted import ScriptedModel, script_metadata, scripted_model
 from openmm_allegro.summary import Description
@@ -60,6 +61,7 @@ def convert_file(
     energy_units, length_units: what the model was trained in; they may be left out where it has the ZBL repulsion.
     """
     kind = recognise(path)
+    check_outputs([Path(output)], [path])
     if kind == "safetensors":
         raise ValueError(f"{path} is a safetensors file already; `openmm-allegro info {path}` says what is in it")
     if (energy_units is None) != (length_units is None):

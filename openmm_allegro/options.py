@@ -52,6 +52,8 @@ def _sentence(problem: ErrorDetails, model_class: type[BaseModel], section: str)
     name = ".".join([section, *path] if section else path)
     if problem["type"] == "extra_forbidden":
         return unknown_option(name, [name for name, field in owner.model_fields.items() if field.repr])
+    if problem["type"] == "missing" and isinstance(problem["loc"][-1], int):
+        return f"option `{name}` is {problem['input']!r}: it has too few values"
     if problem["type"] == "missing":
         return f"option `{name}` is missing"
     if problem["type"] == "value_error":

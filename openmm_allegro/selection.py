@@ -27,6 +27,7 @@ from openmm_allegro.ensemble_file import load_ensemble
 from openmm_allegro.last_layer import last_features
 from openmm_allegro.model import Allegro
 from openmm_allegro.neighbors import neighbor_matrix
+from openmm_allegro.outputs import check_outputs
 from openmm_allegro.spread import Members, frame_with_spread
 
 Array = NDArray[np.float64]
@@ -92,9 +93,13 @@ def select_frames(
         raise ValueError(f"`count` is {count}; it must be at least 1")
     if not max_spread > 0:
         raise ValueError(f"`max_spread` is {max_spread} meV/Å; it must be above zero")
+    path, output = Path(trajectory), Path(output)
+    table = output.with_suffix(".csv")
+    if table == output:
+        raise ValueError(f"`output` is `{output}`, where the table of spreads goes; name it `{output.stem}.extxyz`")
+    check_outputs([output, table], [path, topology, None if isinstance(ensemble, Ensemble) else ensemble])
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)
-    path, output = Path(trajectory), Path(output)
     rows, features = _measured(_shown(_frames(path, topology), "spread"), ensemble, chosen_device(device))
     chosen = chosen_frames(rows, features, count, max_spread)
     if not chosen:
@@ -103,7 +108,6 @@ def select_frames(
             "or raise `max_spread`"
         )
     write_whole(output, _with_spreads(_frames(path, topology), chosen, ensemble).encode())
-    table = output.with_suffix(".csv")
     write_whole(table, _table(rows, set(chosen)).encode())
     return {
         "file": output,
@@ -149,7 +153,7 @@ def _frames(path: Path, topology: str | Path | None) -> Iterator[ase.Atoms]:
     if topology is None:
         if path.suffix.lower() in (".dcd", ".xtc", ".trr", ".nc"):
             raise ValueError(f"`{path.name}` does not say which atoms it holds; give the structure file of the run")
-        yield from ase.io.iread(path, index=":")
+        yield from _frames_of_ase(path)
         return
     atoms = mdtraj.load_topology(str(topology))
     symbols = [atom.name if atom.element is None else atom.element.symbol for atom in atoms.atoms]
@@ -159,6 +163,16 @@ def _frames(path: Path, topology: str | Path | None) -> Iterator[ase.Atoms]:
             cell = None if cells is None else cells[index].astype(np.float64) * units.NM_TO_ANGSTROM
             places = positions.astype(np.float64) * units.NM_TO_ANGSTROM
             yield ase.Atoms(symbols, places, cell=cell, pbc=cell is not None)
+
+
+def _frames_of_ase(path: Path) -> Iterator[ase.Atoms]:
+    try:
+        yield from ase.io.iread(path, index=":")
+    except Exception as error:  # every format of ASE fails in its own way
+        raise ValueError(
+            f"cannot read `{path}` with ASE ({str(error) or type(error).__name__}); give extended XYZ, or a trajectory "
+            "and its structure file"
+        ) from error
 
 
 def _chunks(path: Path, atoms: mdtraj.Topology) -> Iterator[mdtraj.Trajectory]:
@@ -213,6 +227,11 @@ def _tensors(frame: ase.Atoms, number: int, ensemble: Ensemble) -> tuple[torch.T
     for atom, symbol in enumerate(frame.symbols):
         if symbol not in known:
             raise ValueError(f"frame {number}: atom {atom} is {symbol}, but this model knows only {', '.join(known)}")
+    if frame.pbc.any() and not frame.pbc.all():
+        raise ValueError(
+            f"frame {number} is periodic along some directions only (pbc {frame.pbc.tolist()}); make it periodic along "
+            "all three, with a wide cell where there is vacuum"
+        )
     cell = np.asarray(frame.cell) if frame.pbc.all() else np.zeros((3, 3))
     types = torch.tensor([known.index(symbol) for symbol in frame.symbols])
     return torch.tensor(frame.positions), torch.tensor(cell), types

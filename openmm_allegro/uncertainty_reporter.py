@@ -17,6 +17,7 @@ from openmm import app, unit
 from openmm_allegro import units
 from openmm_allegro.atom_types import atom_types, checked_atoms
 from openmm_allegro.checkpoint import write_whole
+from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble
 from openmm_allegro.spread import Members, frame_with_spread
@@ -60,6 +61,7 @@ class UncertaintyReporter:
         atoms: Sequence[int] | None = None,
         types: Sequence[str] | None = None,
         append: bool = False,
+        device: str = "cpu",
     ) -> None:
         """Prepare to report.
 
@@ -79,11 +81,14 @@ class UncertaintyReporter:
             Beyond it, 'save' writes the frame to `frames_file` and goes on; 'stop' writes it and raises
             SpreadExceeded.
         frames_file
-            Extended XYZ file that gets those frames, with the spread on each atom [eV/Å] as `force_spread`.
+            Extended XYZ file that gets those frames, with the spread on each atom [eV/Å] as `force_spread`; they are
+            added to frames that it has already.
         atoms, types
             As in `AllegroForce`.
         append
-            Whether to go on with existing files.
+            Whether to go on with an existing CSV file.
+        device
+            Where the members are evaluated: 'auto', 'cpu', 'cuda' or 'cuda:1'.
         """
         if interval < 1:
             raise ValueError(f"`interval` is {interval}; it must be at least 1 step")
@@ -104,10 +109,9 @@ class UncertaintyReporter:
         self.types = torch.tensor(indices)
         self.symbols = [ensemble.config.type_names[index] for index in indices]
         self.is_periodic = topology.getPeriodicBoxVectors() is not None
-        self.members = Members(ensemble, skin=1.0)
+        self.members = Members(ensemble, chosen_device(device), skin=1.0)
         if not append:
             self.path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-            self.frames_path.unlink(missing_ok=True)
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, object]:  # noqa: N802 (OpenMM's name)
         """Called by OpenMM."""

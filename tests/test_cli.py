@@ -1,13 +1,16 @@
 """The command line: help without heavy imports, JSON and nothing else, one line for a mistake."""
 
+import dataclasses
 import json
 import signal
 import subprocess
 import sys
 
+import ase.io
+import numpy as np
 import pytest
 from simulations import signal_once_it_runs, small_run, write_inputs
-from training_toys import write_toy_run, write_toy_set
+from training_toys import toy_atoms, toy_frames, write_toy_run, write_toy_set
 
 from openmm_allegro.cli import main
 from openmm_allegro.simulate_config import SimulateConfig
@@ -181,6 +184,23 @@ def test_evaluate_prints_errors(capfd, inputs, tmp_path):
     assert errors["forces_mae_mev_per_angstrom"] > 0
     said = complaint(capfd, "evaluate", inputs / "model.safetensors", data, "--units", "Ry")
     assert "option `units` is 'Ry'" in said
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "prepare", "ensemble"])
+def test_mistakes_in_data_name_the_options_of_the_command(capfd, inputs, tmp_path, verb):
+    np.savez(tmp_path / "a.npz", z=[1, 1], R=np.zeros((1, 2, 3)), E=[0.0])
+    strong = [dataclasses.replace(frame, forces=1e5 * frame.forces) for frame in toy_frames(2)]
+    ase.io.write(tmp_path / "strong.xyz", [toy_atoms(frame) for frame in strong], format="extxyz")
+    model, output = inputs / "model.safetensors", ["--output", tmp_path / "out"]
+    words = {
+        "evaluate": ["evaluate", model],
+        "prepare": ["prepare", "--r-max", 4, *output],
+        "ensemble": ["ensemble", model, "--last-layer", *output, "--train"],
+    }[verb]
+    assert "set `--units` (rMD17" in complaint(capfd, *words, tmp_path / "a.npz")
+    said = complaint(capfd, *words, tmp_path / "strong.xyz")
+    assert "expected at most 1000; remove the frame, or check `--units`" in said
+    assert complaint(capfd, *words, tmp_path / "no.xyz").rstrip().endswith("no.xyz`")
 
 
 def test_evaluate_tells_groups_as_a_table(capfd, inputs, tmp_path):

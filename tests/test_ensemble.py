@@ -27,6 +27,7 @@ from openmm_allegro.ensemble_file import (
 )
 from openmm_allegro.export_file import export_file
 from openmm_allegro.potential import Potential
+from openmm_allegro.spread import Members
 
 KINDS = pytest.mark.parametrize("make", [deep_ensemble, last_layer_ensemble])
 
@@ -230,3 +231,13 @@ def test_an_ensemble_can_be_exported(tmp_path):
         [AllegroForce(load_for_dynamics(tmp_path / "e.safetensors"), topology, precision="double")], positions, None
     )
     assert energy.item() == pytest.approx(energy_of(context), rel=1e-10)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("made", [deep_ensemble, last_layer_ensemble])
+def test_an_ensemble_that_was_evaluated_on_a_gpu_is_saved_as_before(made):
+    ensemble = made(torch.float32)
+    before = ensemble_to_bytes(ensemble)
+    Members(ensemble, torch.device("cuda"))  # which moves tensors there
+    assert ensemble_to_bytes(ensemble) == before

@@ -10,6 +10,7 @@ import torch
 from conftest import small_model
 from training_toys import toy_atoms, toy_frames, write_toy_set
 
+from openmm_allegro.training.error_files import worst_groups
 from openmm_allegro.training.evaluation import compare, evaluate_files, group_names
 from openmm_allegro.training.metrics import (
     FramePrediction,
@@ -161,6 +162,39 @@ def test_an_element_that_the_model_does_not_know_is_refused(tmp_path):
     path = write_toy_set(tmp_path / "toy.xyz", 3)
     with pytest.raises(ValueError, match="frame 0 of `toy.xyz`: atom 1 is O, but this model knows only H, C"):
         evaluate_files(small_model(torch.float32, type_names=("H", "C")), [path], device="cpu")
+
+
+def test_the_worst_groups_are_drawn_also_where_there_are_energies_alone():
+    frames, order = toy_frames(30), [7 * i % 30 for i in range(30)]
+    errors = [0.01 * place * len(frame.numbers) for place, frame in zip(order, frames, strict=True)]
+    unforced = [dataclasses.replace(frame, forces=None) for frame in frames]
+    groups = compare(unforced, off_by(frames, errors), [f"group {place}" for place in order]).groups
+    assert worst_groups(groups) == [f"group {place}" for place in range(29, 4, -1)]
+
+
+def test_results_do_not_take_the_place_of_a_training_or_a_file(tmp_path):
+    path = write_toy_set(tmp_path / "toy.xyz", 3)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.csv").touch()
+    for folder, sentence in (
+        (tmp_path / "run", "holds a training, whose `parity.png` would be lost"),
+        (path, "is a file"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            evaluate_files(small_model(), [path], device="cpu", output=folder)
+
+
+def test_frames_without_any_label_are_not_evaluated(tmp_path):
+    path = tmp_path / "bare.xyz"
+    images = [frame.atoms() for frame in toy_frames(2)]
+    ase.io.write(path, images, format="extxyz")
+    with pytest.raises(ValueError, match="no frame has an energy, forces or a stress to compare with; give"):
+        evaluate_files(small_model(), [path], device="cpu")
+    for image in images:
+        image.info["REF_energy"] = 1.0
+    ase.io.write(path, images, format="extxyz")
+    with pytest.raises(ValueError, match='to compare with; name them, perhaps `data.energy_key` "REF_energy"'):
+        evaluate_files(small_model(), [path], device="cpu")
 
 
 def test_many_points_are_drawn_as_their_density(tmp_path):

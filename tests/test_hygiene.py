@@ -260,6 +260,12 @@ def test_an_npz_file_of_unknown_unit_is_doubted_instead_of_refused(tmp_path):
     assert any("energies look like kcal/mol" in each.sentence for each in report.suspicions)
 
 
+def test_statistics_do_not_take_the_place_of_the_data(tmp_path):
+    path = write_toy_set(tmp_path / "toy.xyz", 3)
+    with pytest.raises(ValueError, match="would be written, but it is read, too, and would be lost"):
+        inspect_files([path], output=path)
+
+
 def test_stress_and_energies_alone_are_enough():
     frames = [dataclasses.replace(frame, forces=None) for frame in toy_frames(12, periodic=True)]
     report = inspect_frames(frames)

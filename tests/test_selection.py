@@ -132,6 +132,28 @@ def test_files_that_do_not_fit_are_refused(tmp_path, toy_file, ensemble):
     ase.io.write(tmp_path / "na.extxyz", ase.Atoms("ONa", [[0, 0, 0], [2, 0, 0]]))
     with pytest.raises(ValueError, match="frame 0: atom 1 is Na, but this model knows only H, O"):
         select_frames(tmp_path / "na.extxyz", None, ensemble, tmp_path / "out.extxyz")
+    np.savez(tmp_path / "q.npz", z=[1, 1])
+    with pytest.raises(ValueError, match=r"cannot read `.*q.npz` with ASE .*; give extended XYZ, or a trajectory and"):
+        select_frames(tmp_path / "q.npz", None, ensemble, tmp_path / "out.extxyz")
+    ase.io.write(tmp_path / "slab.extxyz", ase.Atoms("HH", [[0, 0, 0], [1, 0, 0]], cell=[4, 4, 9], pbc=[1, 1, 0]))
+    with pytest.raises(ValueError, match=r"frame 0 is periodic along some directions only \(pbc \[True, True, False\]"):
+        select_frames(tmp_path / "slab.extxyz", None, ensemble, tmp_path / "out.extxyz")
     for options, sentence in (({"count": 0}, "`count` is 0"), ({"max_spread": 0.0}, "`max_spread` is 0.0 meV/Å")):
         with pytest.raises(ValueError, match=sentence):
             select_frames(path, None, ensemble, tmp_path / "out.extxyz", **options)
+
+
+@pytest.mark.parametrize("output", ["t.extxyz", "link.extxyz", "frames.xyz"])
+def test_frames_are_not_written_over_what_is_read(tmp_path, toy_file, ensemble, output):
+    path, _ = toy_file
+    (tmp_path / "link.extxyz").symlink_to(path)
+    (tmp_path / "frames.csv").symlink_to(path)  # where the table beside frames.xyz would go
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="would be written, but it is read, too, and would be lost; name another"):
+        select_frames(path, None, ensemble, tmp_path / output)
+    assert path.read_bytes() == before
+
+
+def test_frames_and_table_do_not_share_a_file(tmp_path, toy_file, ensemble):
+    with pytest.raises(ValueError, match=r"`output` is `.*x.csv`, where the table of spreads goes; name it `x.extxyz`"):
+        select_frames(toy_file[0], None, ensemble, tmp_path / "x.csv")

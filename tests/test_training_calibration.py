@@ -1,5 +1,6 @@
 """Calibration: the likeliest factor, coverage, rank correlations, and the files they end in."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -51,6 +52,13 @@ def test_the_factor_is_where_the_likelihood_is_largest():
 def test_the_factor_recovers_known_noise():
     errors, spreads = gaussian(2.5, 20_000)
     assert likeliest_factor(errors, spreads) == pytest.approx(2.5, rel=4 / np.sqrt(2 * 20_000))
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-9])
+def test_atoms_without_forces_by_symmetry_leave_the_factor_as_it_is(rounding):
+    errors, spreads = gaussian(2.5, 300)
+    with_crystal = np.append(errors, np.full(30, 1e-5)), np.append(spreads, np.full(30, rounding))
+    assert likeliest_factor(*with_crystal) == pytest.approx(likeliest_factor(errors, spreads), rel=1e-12)
 
 
 def test_calibrated_spreads_cover_what_they_promise():
@@ -130,10 +138,25 @@ def test_an_atom_alone_does_not_count():
     assert (found.force_spreads > 0).all()
 
 
+def test_an_atom_beyond_all_neighbours_does_not_hinder_a_calibration():
+    frames = toy_frames(6)
+    ensemble = last_layer_ensemble()
+    near = likeliest_factors(compare(frames, spreads_of_frames(ensemble, frames)))
+    lonely = dataclasses.replace(
+        frames[0],
+        numbers=np.append(frames[0].numbers, 1),
+        positions=np.append(frames[0].positions, [[30.0, 0, 0]], axis=0),
+        forces=np.append(frames[0].forces, [[0.0, 0, 0]], axis=0),
+    )
+    found = compare([lonely, *frames[1:]], spreads_of_frames(ensemble, [lonely, *frames[1:]]))
+    assert found.force_spreads.min() == 0.0
+    assert likeliest_factors(found).forces == pytest.approx(near.forces, rel=1e-9)
+
+
 def test_members_that_are_copies_cannot_be_calibrated():
     frames = toy_frames(3)
     copies = Ensemble([small_model(), small_model()])
-    with pytest.raises(ValueError, match="the members agree exactly on some of the energies; they are copies"):
+    with pytest.raises(ValueError, match="the members agree exactly on all of the energies; they are copies"):
         likeliest_factors(compare(frames, spreads_of_frames(copies, frames)))
 
 
@@ -180,6 +203,8 @@ def test_the_command_line_says_what_an_ensemble_needs(tmp_path, capfd):
         (["ensemble", path, path, "--last-layer", "--train", path], "makes variants of one model, but 2 are given"),
         (["ensemble", path, "--last-layer"], "give `--train FILE`"),
         (["ensemble", path, path, "--train", path], "`--train` is for `--last-layer`"),
+        (["ensemble", path, path, "--output", path], "would be written, but it is read, too"),
+        (["calibrate", tmp_path / "e.safetensors", path, "--picture", path], "would be written, but it is read, too"),
         (["calibrate", path, path], "is one model, where an ensemble is expected"),
         (["bench", "--model", tmp_path / "e.safetensors"], "is an ensemble, where one model is expected"),
     ):

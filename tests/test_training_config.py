@@ -79,6 +79,19 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ("r_max = 5.0", "r_max = 5.0\nl_max = -1", "option `model.l_max` is -1"),
         ("max_epochs = 3", 'max_epochs = 3\nprecision = "half"', "option `run.precision` is 'half': .*'float32'"),
         ("[run]", "[loss]\nenergy = 0\nforces = 0\n[run]", "all weights are 0: give `loss.energy`, `loss.forces` or"),
+        ("[run]", "[loss]\nenergy = 0\nenergy_end = 1\nforces = 0\n[run]", "all weights are 0 at the beginning: give"),
+        ("[run]", "[loss]\nenergy = 0\nforces_end = 0\n[run]", "all weights are 0 at the end: raise `loss.energy_end`"),
+        (
+            "[run]",
+            "[loss]\nforces_end = 1\nramp = [0.5]\n[run]",
+            r"option `loss.ramp` is \[0.5\]: it has too few values",
+        ),
+        (
+            "max_epochs = 3",
+            "max_epochs = 3\nseed = 1760000000000000000",
+            "option `run.seed` is 176.*: .* less than 429",
+        ),
+        ("n_validation = 10", "n_validation = 10\nseed = -1", "option `data.seed` is -1: .*greater than or equal to 0"),
         ("[run]", "[loss]\nramp = [0.2, 0.8]\n[run]", "`loss.ramp` has no effect without `loss.energy_end`"),
         (
             "[run]",

@@ -16,6 +16,7 @@ from openmm_allegro.training.config import DataOptions, LabelOptions, LossOption
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import check_elements, require_labels
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
+from openmm_allegro.training.stream import stream_frames
 
 
 def written(path, atoms):
@@ -114,6 +115,9 @@ def break_atoms(kind):
         broken.cell[2] = 0.1 * broken.cell[0] + [0, 0, 0.3]
     elif kind == "slab":
         broken.pbc, broken.cell = (True, True, False), np.eye(3) * 9
+    elif kind == "two energies":
+        del broken.calc.results["energy"]
+        broken.info["energy"] = np.array([-1.0, -2.0])
     elif kind == "units":
         for i, atoms in enumerate(all_atoms):
             atoms.info["energy_unit"] = "Hartree" if i == 2 else "eV"
@@ -132,6 +136,7 @@ def break_atoms(kind):
         ("position", "frame 2 of `bad.xyz`: the position of atom 1 is not a finite number"),
         ("flat cell", "frame 2 of `bad.xyz`: the cell is flat, 0.3 Å between two of its faces"),
         ("slab", "frame 2 of `bad.xyz` is periodic along some directions only"),
+        ("two energies", "frame 2 of `bad.xyz`: `energy` has 2 values; expected one, the total energy"),
         ("units", "`bad.xyz` mixes units: `energy_unit` is eV in frame 0 but Hartree in frame 2"),
         ("other unit", "`bad.xyz` says `energy_unit=kcal/mol`, but its frames are to be read in eV"),
     ],
@@ -155,6 +160,23 @@ def test_missing_empty_and_unreadable_files_are_refused(tmp_path):
     (tmp_path / "odd.xyz").write_text("not a frame\nat all\n")
     with pytest.raises(ValueError, match="cannot read `.*odd.xyz`"):
         read_frames(tmp_path / "odd.xyz")
+    (tmp_path / "blank.xyz").write_text("\n\n")
+    (tmp_path / "empty.xyz.gz").write_bytes(gzip.compress(b""))
+    for name in ("blank.xyz", "empty.xyz.gz"):
+        with pytest.raises(ValueError, match=f"`.*{name}` has no frames"):
+            read_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize("number", [0, 60])
+def test_an_element_that_does_not_exist_is_named_with_its_frame(tmp_path, number):
+    path = write_toy_set(tmp_path / "toy.xyz", 61)
+    frames = path.read_text().split("\nO ")
+    path.write_text("\nO ".join(frames[: number + 1]) + "\nXx " + "\nO ".join(frames[number + 1 :]))
+    sentence = f"cannot read `.*toy.xyz`: 'Xx' is no chemical symbol, in frame {number}; name the element"
+    with pytest.raises(ValueError, match=sentence):
+        read_frames(path)
+    with pytest.raises(ValueError, match=sentence):
+        list(stream_frames(path, LabelOptions(), lambda read: None))
 
 
 def test_a_label_that_the_loss_needs_must_be_there(tmp_path):
@@ -291,6 +313,32 @@ def test_an_npz_file_without_forces_has_frames_without_forces(tmp_path):
         read_frame_sets(data, LossOptions())
     with pytest.raises(ValueError, match="`a.npz` has no forces: expected an array named gradient"):
         read_frames(tmp_path / "a.npz", LabelOptions(units="Hartree", forces_key="gradient"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"z": np.array(["H", "O", "H"])},
+            "`a.npz`: the array `z` is not made of numbers .*'H'.*; save it as one array",
+        ),
+        (
+            {"R": np.array([np.ones((3, 3)), None], dtype=object)},
+            "`a.npz`: the array `R` is not made of numbers .Object",
+        ),
+    ],
+)
+def test_npz_arrays_that_are_not_numbers_are_named(tmp_path, changed, message):
+    np.savez(tmp_path / "a.npz", **npz_arrays(**changed))
+    with pytest.raises(ValueError, match=message):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
+
+
+def test_one_atom_frames_alone_cannot_be_trained_on(tmp_path):
+    atoms = [ase.Atoms(symbol) for symbol in "HO"]
+    data = DataOptions(train=written(tmp_path / "a.xyz", atoms), n_validation=1, isolated_atoms="in_train")
+    with pytest.raises(ValueError, match="takes out the frames of one atom, but `data.train` has no others"):
+        read_frame_sets(data, LossOptions())
 
 
 def test_atom_counts_that_do_not_add_up_are_refused(tmp_path):

@@ -140,6 +140,18 @@ def test_atomic_energies_of_another_level_of_theory_can_be_fitted(tmp_path, choi
 
 
 @training
+def test_another_zero_of_energy_is_warned_of(tmp_path):
+    frames = [dataclasses.replace(frame, energy=frame.energy + 686.0 * len(frame.numbers)) for frame in toy_frames(16)]
+    path = fine_tuning_toml(tmp_path, frames)
+    sentence = r'are 68[56].* eV/atom away from what the model .* says, .*; .* set `data.isolated_atoms = "fit"`'
+    with pytest.warns(UserWarning, match=sentence):
+        run(path, tmp_path / "kept")
+    path = fine_tuning_toml(tmp_path, frames, data_options='isolated_atoms = "fit"')
+    fitted = run(path, tmp_path / "fitted").validation  # without a word, which would be an error here
+    assert fitted.energy_per_atom_mae_mev < 200
+
+
+@training
 def test_atomic_energies_can_be_given_beside_a_model(tmp_path):
     energies = {"H": -12.3, "O": -2043.5}
     table = "isolated_atoms = { H = -12.3, O = -2043.5 }"
@@ -172,6 +184,25 @@ def test_an_element_of_the_model_cannot_be_left_out(tmp_path):
     path = fine_tuning_toml(tmp_path, toy_frames(16), model_options='type_names = ["H", "N"]')
     with pytest.raises(ValueError, match="`model.type_names` lacks O, which the model of `run.start_from` knows"):
         run(path, tmp_path / "out")
+
+
+@training
+@pytest.mark.parametrize(
+    ("types", "sentence"),
+    [
+        ('"Li"', r"option `model.type_names` is 'Li'; expected a list of symbols, such as \["),
+        ('["H", "O", "Xx"]', "`type_names` has 'Xx', which is not a chemical symbol"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:no training frame has")
+def test_types_that_cannot_be_meant_are_refused(tmp_path, types, sentence):
+    save_model(small_model(torch.float32), tmp_path / "start.safetensors")
+    path = write_toy_run(tmp_path, 'max_epochs = 1\nstart_from = "start.safetensors"')
+    text = path.read_text().partition("[model]")[0].replace("isolated_atoms = { H = -13.0, O = -2041.0 }", "")
+    path.write_text(f"{text}[model]\ntype_names = {types}\n[run]{path.read_text().partition('[run]')[2]}")
+    with pytest.raises(ValueError, match=sentence) as caught:
+        run(path, tmp_path / "out")
+    assert "validation error" not in str(caught.value)
 
 
 @training

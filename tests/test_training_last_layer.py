@@ -70,6 +70,19 @@ def test_a_label_that_no_frame_has_does_not_count(model):
         posterior_precision(model, dataset_of(model, nothing), 10)
 
 
+def test_frames_without_a_label_do_not_count_for_it(model):
+    frames = toy_frames(12)
+    sparse = [
+        dataclasses.replace(frame, energy=frame.energy if i % 4 == 1 else None, forces=None if i < 8 else frame.forces)
+        for i, frame in enumerate(frames)
+    ]
+    forces_only = dataset_of(model, [dataclasses.replace(frame, energy=None) for frame in frames[8:]])
+    energies_only = dataset_of(model, [dataclasses.replace(frame, forces=None) for frame in frames[1::4]])
+    expected = posterior_precision(model, forces_only, 3) + posterior_precision(model, energies_only, 3)
+    found = posterior_precision(model, dataset_of(model, sparse), 3, batch_size=4)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
 def some_precision(size=6):
     """A matrix with eigenvalues from 1 to 100."""
     rotation, _ = torch.linalg.qr(torch.randn((size, size), dtype=torch.float64, generator=torch.Generator()))

@@ -1,5 +1,7 @@
 """Batches, the forces on the loss path, the loss by hand, and the statistics a model starts from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from openmm_allegro.neighbors import neighbor_matrix
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import DataOptions, LossOptions
 from openmm_allegro.training.frames import Frame
-from openmm_allegro.training.loss import mean_error, strata_thresholds, weighted_loss, weights_at
+from openmm_allegro.training.loss import mean_error, strata_thresholds, weighted_loss, weighted_terms, weights_at
 from openmm_allegro.training.module import ErrorSums
 from openmm_allegro.training.predict import Prediction, predict
 from openmm_allegro.training.statistics import (
@@ -215,7 +217,7 @@ def test_labels_that_are_not_known_do_not_count():
     assert loss.item() == pytest.approx((0.3 / 3) ** 2 + 0.25)
     assert not predicted_forces.grad[2].any()
     sums = ErrorSums()
-    sums.add(loss, torch.tensor(2.0), prediction, batch)
+    sums.add(weighted_terms(prediction, batch, LossOptions()), prediction, batch)
     assert sums.take(torch.device("cpu")) == pytest.approx(
         {
             "loss": loss.item(),
@@ -226,12 +228,31 @@ def test_labels_that_are_not_known_do_not_count():
     )
 
 
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_the_mean_loss_does_not_depend_on_the_batches(model, size):
+    frames = toy_frames(12) + toy_frames(3, seed=3, periodic=True)
+    frames[2], frames[7] = dataclasses.replace(frames[2], energy=None), dataclasses.replace(frames[7], forces=None)
+    data, options = dataset(frames), LossOptions(stress=10.0, kind="huber")
+
+    def mean(size):
+        sums = ErrorSums()
+        for batch in ShuffledBatches(data, size, seed=None):
+            prediction = predict(model, batch, with_stress=True)
+            sums.add(weighted_terms(prediction, batch, options), prediction, batch)
+        return sums.take(torch.device("cpu"))["loss"]
+
+    whole = data.batch(range(15))
+    direct = float(weighted_loss(predict(model, whole, with_stress=True), whole, options))
+    assert mean(size) == pytest.approx(direct, rel=1e-6)
+    assert mean(15) == pytest.approx(direct, rel=1e-6)
+
+
 def test_errors_of_labels_that_nobody_has_are_left_out():
     batch = dataset(toy_frames(2)).batch([0, 1])
     prediction = Prediction(batch.energy, batch.forces, None)
     sums = ErrorSums()
     unlabelled = batch._replace(forces=torch.full_like(batch.forces, torch.nan))
-    sums.add(torch.zeros(()), torch.tensor(2.0), prediction, unlabelled)
+    sums.add(weighted_terms(prediction, unlabelled, LossOptions()), prediction, unlabelled)
     assert sums.take(torch.device("cpu")) == {"loss": 0.0, "energy_per_atom_mae_mev": 0.0}
 
 

@@ -111,6 +111,23 @@ def test_a_step_of_muon_is_the_orthogonal_factor_of_the_gradient():
     assert off_diagonal.abs().max() < 1e-4  # rounding, which the slope of the quintic at zero raises
 
 
+@pytest.mark.parametrize("are_matrices", [True, False])
+def test_muon_steps_where_only_one_kind_of_weights_is_not_frozen(are_matrices):
+    model = small_model(torch.float32)
+    matrices = {id(weight) for weight in dense_weights(model)}
+    for weight in model.parameters():
+        weight.requires_grad_((id(weight) in matrices) == are_matrices)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    options = OptimizerOptions(name="muon", lr=0.01)
+    optimizer = build_optimizer(model, MovingAverage(weights, options), options)
+    before = [weight.detach().clone() for weight in weights]
+    optimizer.load_state_dict(optimizer.state_dict())
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    assert not any(torch.equal(*pair) for pair in zip(weights, before, strict=True))
+
+
 def test_weights_that_are_no_matrices_move_by_adamw_beside_muon():
     model, other = small_model(torch.float32), small_model(torch.float32)
     options = OptimizerOptions(name="muon", lr=0.01, weight_decay=0.1)

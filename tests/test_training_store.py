@@ -176,6 +176,14 @@ def test_a_broken_stream_is_refused_and_leaves_nothing(tmp_path, old, new, messa
     assert [file.name for file in tmp_path.iterdir()] == ["toy.xyz"]
 
 
+def test_a_folder_named_like_an_unfinished_store_stays(tmp_path):
+    (tmp_path / "store.tmp").mkdir()
+    (tmp_path / "store.tmp" / "mine.txt").write_text("kept")
+    prepare([write_toy_set(tmp_path / "toy.xyz", 2)], tmp_path / "store", 4.0, progress=False)
+    assert (tmp_path / "store.tmp" / "mine.txt").read_text() == "kept"
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "store.tmp", "toy.xyz"}
+
+
 def test_units_that_change_within_a_stream_are_refused_by_the_frame(tmp_path):
     path = write_toy_set(tmp_path / "toy.xyz", 120)
     frames = ase.io.read(path, index=":")

@@ -113,6 +113,23 @@ def test_frames_beyond_the_threshold_are_saved_with_the_spread_of_each_atom(tmp_
     np.testing.assert_allclose(frames[1].positions, now, atol=1e-7)  # eight digits in the file
 
 
+@pytest.mark.parametrize("threshold", [None, 1e-3])
+def test_frames_of_an_earlier_run_are_kept(tmp_path, threshold):
+    simulation, frames = simulation_of(deep_ensemble(), None), tmp_path / "frames.extxyz"
+    ase.io.write(frames, ase.Atoms("OH", [[0, 0, 0], [1, 0, 0]], info={"step": 700}))
+    reporter = UncertaintyReporter(
+        tmp_path / "u.csv",
+        1,
+        deep_ensemble(factors=CALIBRATED),
+        simulation.topology,
+        threshold=threshold,
+        frames_file=frames,
+    )
+    simulation.reporters.append(reporter)
+    simulation.step(1)
+    assert [frame.info["step"] for frame in ase.io.read(frames, ":")] == [700] + [1] * (threshold is not None)
+
+
 def test_nothing_is_saved_below_the_threshold(tmp_path):
     simulation = simulation_of(deep_ensemble(), None)
     frames = tmp_path / "frames.extxyz"
@@ -154,6 +171,7 @@ def test_what_the_reporter_cannot_do_is_refused(tmp_path):
     for options, sentence in (
         ({"threshold": 0.0}, "`threshold` is 0.0 meV/Å; it must be above zero"),
         ({"on_exceed": "beep"}, "`on_exceed` is 'beep'; it can be 'save' or 'stop'"),
+        ({"device": "abacus"}, "`device` is 'abacus', but here are only cpu"),
     ):
         with pytest.raises(ValueError, match=sentence):
             UncertaintyReporter(tmp_path / "u.csv", 1, ensemble, topology, **options)

@@ -22,6 +22,8 @@ from openmm_allegro.units import EV_TO_MEV
 
 CONFIDENCE = np.arange(1, 20) / 20
 """Probabilities at which the coverage of the intervals is looked at."""
+SMALLEST_SPREAD = 1e-3
+"""As a share of the root mean square spread: what lies below tells nothing of a factor."""
 
 
 class Comparison(NamedTuple):
@@ -98,9 +100,13 @@ def likeliest_factor(errors: Array, spreads: Array) -> float:
     """The factor a that maximises the Gaussian likelihood of errors with standard deviations a·spread.
 
     The logarithm of the likelihood, -sum log(a·s) - sum e²/(2 a² s²), is largest where a² is the mean of e²/s².
-    errors, spreads: of the same shape.
+    Spreads below `SMALLEST_SPREAD` are left out: where symmetry makes forces zero, as in a perfect crystal, they are
+    rounding errors, and e²/s² has no bound.
+    errors, spreads: of shapes that broadcast; not all spreads zero.
     """
-    return float(np.sqrt(np.mean(np.square(errors / spreads))))
+    spreads = np.broadcast_to(spreads, errors.shape)
+    told = spreads > SMALLEST_SPREAD * np.sqrt(np.mean(np.square(spreads)))
+    return float(np.sqrt(np.mean(np.square(errors[told] / spreads[told]))))
 
 
 def likeliest_factors(found: Comparison) -> Factors:
@@ -113,8 +119,11 @@ def likeliest_factors(found: Comparison) -> Factors:
             raise ValueError(
                 f"the validation frames have no {what} to calibrate with; name them with the label options"
             )
-        if not (spreads > 0).all():
-            raise ValueError(f"the members agree exactly on some of the {what}; they are copies of each other")
+        if not spreads.any():
+            raise ValueError(
+                f"the members agree exactly on all of the {what}; they are copies of each other, or no frame has "
+                "atoms that the model sees as neighbours"
+            )
     return Factors(
         energy=likeliest_factor(found.energy_errors, found.energy_spreads),
         forces=likeliest_factor(found.force_errors, found.force_spreads[:, None]),

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from openmm_allegro.options import checked, read_table
 from openmm_allegro.training.loss_options import LossOptions
 from openmm_allegro.training.model_options import ModelOptions, check_model_options
-from openmm_allegro.training.sections import Count, NotNegative, Positive, Section
+from openmm_allegro.training.sections import Count, NotNegative, Positive, Section, Seed
 
 
 def _as_list(value: object) -> object:
@@ -60,7 +60,7 @@ class DataOptions(LabelOptions):
     """Train on this many of the remaining frames only."""
     split: Literal["random", "last"] = "random"
     """`last` holds back the end of the file, for frames that follow each other in time."""
-    seed: int = 1
+    seed: Seed = 1
     """Of the choice of frames."""
     isolated_atoms: dict[str, float] | Path | Literal["fit", "in_train", "keep"] | None = None
     """Energies of the free atoms: a table [eV], a file, least squares (`fit`), or the one-atom frames of `train`.
@@ -160,7 +160,7 @@ class RunOptions(Section):
     Where the hardware has them, `high` may use TF32, which moved the forces of a trained model by 1 meV/Å, its energies
     by 0.1 meV/atom, and `medium` bfloat16 (7 meV/Å, 1 meV/atom). Models are evaluated and run with `highest`.
     """
-    seed: int = 1
+    seed: Seed = 1
     """Of the first weights and of the order of the frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a CUDA device if there is one."""

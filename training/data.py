@@ -46,10 +46,7 @@ def read_unchecked(paths: Sequence[str | Path] | str | Path, options: LabelOptio
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_file():
             raise FileNotFoundError(f"there is no file `{path}`; paths are relative to the TOML file or `--data-root`")
-        found = read_npz(path, options) if path.suffix == ".npz" else _read_with_ase(path, options)
-        if not found:
-            raise ValueError(f"`{path}` has no frames")
-        frames += found
+        frames += read_npz(path, options) if path.suffix == ".npz" else _read_with_ase(path, options)
     return frames
 
 
@@ -60,6 +57,8 @@ def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:
         images = _images(path)
     except Exception as error:  # every format of ASE fails in its own way
         raise ValueError(f"cannot read `{path}`: {str(error) or type(error).__name__}") from error
+    if not images:
+        raise ValueError(f"`{path}` has no frames")
     check_unit_flags(images, path, options)
     _check_named_labels(images, path, options)
     return [frame_from_ase(atoms, f"frame {i} of `{path.name}`", options) for i, atoms in enumerate(images)]
@@ -69,10 +68,19 @@ def _images(path: Path) -> list[ase.Atoms]:
     if path.suffix in DECOMPRESS and Path(path.stem).suffix in (".xyz", ".extxyz"):
         # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
         text = DECOMPRESS[path.suffix](path.read_bytes()).decode()
-        images = ase.io.read(io.StringIO(text), index=":", format="extxyz")
-    else:
-        images = ase.io.read(path, index=":")
-    assert isinstance(images, list)
+        return images_in(io.StringIO(text), "extxyz")
+    return images_in(path)
+
+
+def images_in(file: Path | io.StringIO, ending: str | None = None, before: int = 0) -> list[ase.Atoms]:
+    """What ASE reads. ending: the format; None tells it from the name. before: frames of the file that were read."""
+    images: list[ase.Atoms] = []
+    try:
+        images.extend(ase.io.iread(file, index=":", format=ending))
+    except KeyError as error:  # all that ASE says of an unknown element
+        raise ValueError(
+            f"{error} is no chemical symbol, in frame {before + len(images)}; name the element, or remove the frame"
+        ) from error
     return images
 
 
@@ -131,6 +139,8 @@ def frame_from_ase(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Fram
     periodic = bool(atoms.pbc.all())
     to_ev = ENERGY_UNITS[options.units or "eV"]
     energy = _label(atoms, options.energy_key, origin)
+    if energy is not None and energy.size != 1:
+        raise ValueError(f"{origin}: `{options.energy_key}` has {energy.size} values; expected one, the total energy")
     forces = _label(atoms, options.forces_key, origin)
     read = _label_keys(options) | OF_ATOMS
     return Frame(

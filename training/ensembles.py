@@ -11,6 +11,7 @@ from openmm_allegro.checkpoint import load_model, read_metadata
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble, save_ensemble
+from openmm_allegro.outputs import check_outputs
 from openmm_allegro.training.calibration import (
     compare,
     likeliest_factors,
@@ -20,8 +21,8 @@ from openmm_allegro.training.calibration import (
 from openmm_allegro.training.calibration_picture import draw_reliability
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.evaluation import check_folder, read_groups
 from openmm_allegro.training.evaluation import compare as compare_with_labels
-from openmm_allegro.training.evaluation import read_groups
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.last_layer import LastLayerOptions, last_layer_ensemble
 from openmm_allegro.training.metrics import FramePrediction
@@ -40,6 +41,7 @@ def make_ensemble_file(
     last_layer: make variants of one model with its training frames, in the files `train`; None puts models together
     that were trained apart.
     """
+    check_outputs([output], [*models, *train])
     if last_layer is None:
         if train:
             raise ValueError("`--train` is for `--last-layer`; models that were trained apart need no frames")
@@ -90,6 +92,7 @@ def calibrate_file(
 
     picture: PNG file for the reliability of the calibrated spreads. Returns the figures, for a reader.
     """
+    check_outputs([] if picture is None else [picture], [path, data])
     ensemble = load_ensemble(path)
     place = chosen_device(device)
     frames = read_frames(data, labels)
@@ -135,5 +138,6 @@ def evaluate_ensemble_files(
     output: Path | None = None,
 ) -> dict[str, object]:
     """The same from files; the options are those of `evaluation.evaluate_files`."""
+    check_folder(output)
     frames, groups = read_groups(data, options, group_by)
     return evaluate_ensemble(load_ensemble(path), frames, chosen_device(device), groups, shift, output)

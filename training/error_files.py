@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.frames import Frame
-from openmm_allegro.training.metrics import FramePrediction
+from openmm_allegro.training.metrics import ErrorTable, FramePrediction
 from openmm_allegro.training.pictures import DOTS_PER_INCH, TRAIN, VALIDATION, draw_parity, tidy
 from openmm_allegro.units import EV_TO_MEV
 
@@ -59,6 +59,15 @@ def write_error_files(
     return table, parity, bars
 
 
+def worst_groups(groups: Mapping[str, ErrorTable]) -> list[str]:
+    """The groups that are drawn: by their force errors, and where there are no forces by their energy errors."""
+
+    def errors(name: str) -> tuple[float, float]:
+        return _size(groups[name].forces_rmse_mev_per_angstrom), _size(groups[name].energy_per_atom_rmse_mev)
+
+    return sorted(groups, key=errors, reverse=True)[:MOST_BARS]
+
+
 def _row(frame: Frame, predicted: FramePrediction, group: str) -> list[str | float | int]:
     n_atoms = len(frame.numbers)
     row: list[str | float | int] = [frame.origin, group, frame.formula, n_atoms]
@@ -80,8 +89,7 @@ def _row(frame: Frame, predicted: FramePrediction, group: str) -> list[str | flo
 def _draw_bars(evaluation: "Evaluation", path: Path) -> None:
     """Force errors by element; force and energy errors by group, where there are groups."""
     overall, groups = evaluation.overall, evaluation.groups
-    worst = sorted(groups, key=lambda name: -_size(groups[name].forces_rmse_mev_per_angstrom))[:MOST_BARS]
-    shown = sorted(worst)
+    shown = sorted(worst_groups(groups))
     panels: list[tuple[str, dict[str, float | None], dict[str, float | None]]] = [
         (
             "forces by element [meV/Å]",

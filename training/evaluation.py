@@ -83,6 +83,7 @@ def evaluate_files(
     `elements`, both by least squares; for references of another level of theory or with another zero.
     output: folder for errors.csv and pictures.
     """
+    check_folder(output)
     place = chosen_device(device)
     frames, groups = read_groups(data, options, group_by)
     predictor = (model if isinstance(model, Allegro) else load_model(model)).to(place)
@@ -92,6 +93,20 @@ def evaluate_files(
     return compare(frames, predictions, groups, shift, output)
 
 
+def check_folder(folder: Path | None) -> None:
+    """Refuse to write the files of an evaluation where they would take the place of others."""
+    if folder is None or not folder.exists():
+        return
+    from openmm_allegro.training.keeper import HISTORY_FILE
+
+    if not folder.is_dir():
+        raise ValueError(f"`{folder}` is a file, where the folder of the results goes; name another folder")
+    if (folder / HISTORY_FILE).exists():
+        raise ValueError(
+            f"`{folder}` holds a training, whose `parity.png` would be lost; name another folder for the results"
+        )
+
+
 def read_groups(
     data: Sequence[Path | str], options: LabelOptions | None, group_by: str | None
 ) -> tuple[list[Frame], list[str] | None]:
@@ -99,8 +114,20 @@ def read_groups(
     paths = [Path(path) for path in data]
     of_files = [read_frames(path, options) for path in paths]
     frames = [frame for of_file in of_files for frame in of_file]
+    _require_a_label(frames)
     names = [path.name for path, of_file in zip(paths, of_files, strict=True) for _ in of_file]
     return frames, group_names(frames, group_by, names)
+
+
+def _require_a_label(frames: Sequence[Frame]) -> None:
+    if any(label is not None for frame in frames for label in (frame.energy, frame.forces, frame.stress)):
+        return
+    others = {label: frames[0].looks_like(label) for label in ("energy", "forces", "stress")}
+    perhaps = " and ".join(f'`data.{label}_key` "{name}"' for label, name in others.items() if name is not None)
+    raise ValueError(
+        "no frame has an energy, forces or a stress to compare with; "
+        + (f"name them, perhaps {perhaps}" if perhaps else "give frames that are labelled")
+    )
 
 
 def compare(

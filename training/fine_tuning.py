@@ -4,16 +4,19 @@ Symbols used in this file
     f  frames        t  types        o  types of the model as it was
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
-from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
+from openmm_allegro.options import checked
+from openmm_allegro.training.batch import Batch, FrameDataset, ShuffledBatches
 from openmm_allegro.training.frames import Array
 
+FRAMES_LOOKED_AT = 200
+"""Enough to see that energies have another zero."""
 SPLINES_OF_PAIRS = "two_body.coefficients.weight"
 """The one tensor that has a row for each ordered pair of types."""
 
@@ -44,7 +47,7 @@ def with_types(model: Allegro, names: Sequence[str], scales: dict[str, float], n
     if old.per_type_energy_scales is not None:
         tables["per_type_energy_scales"] = by_name(old, model.scales) | {name: scales[name] for name in names}
     tables["per_type_energy_shifts"] = by_name(old, model.shifts) | dict.fromkeys(names, 0.0)
-    extended = Allegro(AllegroConfig.model_validate(old.model_dump() | tables), model.dtype)
+    extended = Allegro(checked(old.model_dump() | tables, AllegroConfig, "model"), model.dtype)
     n_old, n_new = model.n_types, extended.n_types
     weights = extended.state_dict()
     for name, tensor in model.state_dict().items():
@@ -69,7 +72,7 @@ def fitted_to_the_rest(model: Allegro, data: FrameDataset, names: Sequence[str],
     the elements apart: so the energies of the atoms move by as little as the other level of theory asks for.
     """
     shifts = by_name(model.config, model.shifts)
-    counts, left = _left_over(model, data, batch_size)
+    counts, left = _left_over(model, ShuffledBatches(data, batch_size, seed=None))
     known = np.isfinite(left)
     columns = [model.config.type_names.index(name) for name in names]
     if known.any() and columns:
@@ -78,11 +81,25 @@ def fitted_to_the_rest(model: Allegro, data: FrameDataset, names: Sequence[str],
     return shifts
 
 
-def _left_over(model: Allegro, data: FrameDataset, batch_size: int) -> tuple[Array, Array]:
+def mean_left_over(model: Allegro, data: FrameDataset, shifts: dict[str, float], batch_size: int) -> float:
+    """Mean size of energies less those of a model with these energies of the free atoms [eV/atom], of some frames.
+
+    Zero where no energy is known.
+    """
+    numbers = np.linspace(0, len(data) - 1, min(len(data), FRAMES_LOOKED_AT)).round().astype(int).tolist()
+    batches = (data.batch(numbers[i : i + batch_size]) for i in range(0, len(numbers), batch_size))
+    counts, left = _left_over(model, batches)
+    moves = np.array([shifts.get(name, 0.0) for name in model.config.type_names]) - model.shifts.detach().numpy()
+    per_atom = np.abs(left - counts @ moves) / counts.sum(1)
+    known = np.isfinite(per_atom)
+    return float(per_atom[known].mean()) if known.any() else 0.0
+
+
+def _left_over(model: Allegro, batches: Iterable[Batch]) -> tuple[Array, Array]:
     """Atoms of each type (f, t), and energies less those of the model (f,) [eV], NaN where not known."""
     counts, left = [], []
     with torch.no_grad():
-        for batch in ShuffledBatches(data, batch_size, seed=None):
+        for batch in batches:
             energies = model(batch.edge_vectors, batch.centre_types, batch.neighbour_types)
             types = torch.nn.functional.one_hot(batch.centre_types, model.n_types).to(torch.float64)
             counts.append(types.new_zeros((len(batch.energy), model.n_types)).index_add(0, batch.frame, types))

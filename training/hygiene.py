@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
+from openmm_allegro.outputs import check_outputs
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.consistency import Slope, energies_beside_forces, frames_off, slope_of, usable
 from openmm_allegro.training.counting import counted
@@ -103,6 +104,7 @@ def inspect_files(
     output: JSON file for the statistics. picture: PNG with histograms. An npz file without a stated unit is read as
     eV, so that its figures can tell the unit.
     """
+    check_outputs([path for path in (output, picture) if path is not None], paths)
     options = options or LabelOptions()
     read_as = options if options.units else options.model_copy(update={"units": "eV"})
     frames = read_unchecked(paths, read_as)

@@ -59,6 +59,7 @@ class Keeper(Callback):
         pl_module.clock.start()
         if pl_module.steps == 0:
             self.save_resume_file(trainer)
+        trainer.should_stop |= _out_of_patience(pl_module)  # already when it is resumed
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Validate, save the models, and at the end of a whole epoch the state to resume from."""
@@ -74,9 +75,7 @@ class Keeper(Callback):
         self.validate_and_save(module)
         for logger in trainer.loggers:
             logger.log_metrics(module.history[-1], step=module.steps)
-        losses = [row["validation_loss"] for row in module.history]
-        if run.early_stopping_patience is not None:
-            trainer.should_stop |= len(losses) - 1 - losses.index(min(losses)) >= run.early_stopping_patience
+        trainer.should_stop |= _out_of_patience(module)
         self.save_resume_file(trainer)
 
     def on_save_checkpoint(
@@ -138,6 +137,13 @@ def saving(path: Path) -> Iterator[None]:
         raise OSError(
             f"cannot write `{path}`: {error}; what was saved before is intact, make room and go on with `--resume`"
         ) from error
+
+
+def _out_of_patience(module: TrainingModule) -> bool:
+    """Whether the validations have been without improvement for as long as the run lets them."""
+    patience = module.config.run.early_stopping_patience
+    losses = [row["validation_loss"] for row in module.history]
+    return patience is not None and len(losses) > 0 and len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

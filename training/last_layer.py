@@ -37,7 +37,7 @@ class LastLayerOptions(NamedTuple):
     n_members: int = 32
     """Members, in pairs of mirror images; as many pairs as the last layer reads features give the variance exactly."""
     n_force_frames: int = 50
-    """Frames, evenly spaced, whose forces count beside the energies of all; more changed little."""
+    """Frames with forces, evenly spaced, whose forces count beside the energies of all; more changed little."""
     seed: int = 1
 
 
@@ -76,8 +76,10 @@ def deviations(precision: Tensor, count: int, generator: torch.Generator) -> Ten
 
 
 def posterior_precision(model: Allegro, dataset: FrameDataset, n_force_frames: int, batch_size: int = 5) -> Tensor:
-    """P, (h, h) float64. σ_E and σ_F are the root mean square errors of the model over these frames."""
-    spaced = torch.linspace(0, len(dataset) - 1, min(n_force_frames, len(dataset))).round().int().tolist()
+    """P, (h, h) float64, of the labels that there are. σ_E and σ_F are root mean square errors over these frames."""
+    with_forces = [i for i, item in enumerate(dataset.items) if bool(torch.isfinite(item.forces).any())]
+    places = torch.linspace(0, len(with_forces) - 1, min(n_force_frames, len(with_forces))).round().int().tolist()
+    spaced = [with_forces[place] for place in places]
     n_features = last_linear(model).weight.shape[0]
     of_energies, of_forces = (torch.zeros((n_features, n_features), dtype=torch.float64) for _ in range(2))
     energy_errors, force_errors = [], []
@@ -88,10 +90,10 @@ def posterior_precision(model: Allegro, dataset: FrameDataset, n_force_frames: i
     for numbers, is_of_forces in track(work, "last layer", console=console, disable=not console.is_terminal):
         batch = dataset.batch(numbers)
         if is_of_forces:
-            rows = force_features(model, batch).flatten(0, 1)  # (3n, h)
+            rows = force_features(model, batch).flatten(0, 1)[torch.isfinite(batch.forces).flatten()]  # (3n, h)
             of_forces += rows.t() @ rows
             continue
-        rows = energy_features(model, batch)
+        rows = energy_features(model, batch)[torch.isfinite(batch.energy)]
         of_energies += rows.t() @ rows
         prediction = predict(folded, batch)
         assert prediction.forces is not None

@@ -4,6 +4,7 @@ Symbols used in this file
     f  frames        n  atoms
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,11 @@ def weighted_loss(prediction: Prediction, batch: Batch, options: LossOptions, pr
 
     progress: share of the run that is over; validations take the weights of its end, so that they compare.
     """
-    terms = weighted_terms(prediction, batch, options, progress)
+    return sum_of_terms(weighted_terms(prediction, batch, options, progress), batch)
+
+
+def sum_of_terms(terms: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """The loss from what `weighted_terms` gives of a batch."""
     return torch.stack([term.to(batch.forces.dtype) for term in terms.values()]).sum()
 
 

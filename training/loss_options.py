@@ -40,8 +40,17 @@ class LossOptions(Section):
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "LossOptions":
-        if not any(self.largest(name) for name in ("energy", "forces", "stress")):
+        names = ("energy", "forces", "stress")
+        if not any(self.largest(name) for name in names):
             raise ValueError("all weights are 0: give `loss.energy`, `loss.forces` or `loss.stress`")
+        if not any(getattr(self, name) for name in names):
+            raise ValueError(
+                "all weights are 0 at the beginning: give `loss.energy`, `loss.forces` or `loss.stress`, from which "
+                "those with an `_end` go there"
+            )
+        ends = (getattr(self, f"{name}_end") for name in names)
+        if not any(getattr(self, name) if end is None else end for name, end in zip(names, ends, strict=True)):
+            raise ValueError("all weights are 0 at the end: raise `loss.energy_end`, `loss.forces_end` or another")
         return self
 
     @model_validator(mode="after")

@@ -16,44 +16,41 @@ from openmm_allegro.training.config import LossOptions, TrainingConfig
 from openmm_allegro.training.heads import HeadBatch, history_columns
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer
 from openmm_allegro.training.predict import LiveAllegro, Prediction, predict, predict_energies
+from openmm_allegro.training.processes import TERMS
 from openmm_allegro.training.schedule import LearningRate, MovingAverage
 from openmm_allegro.units import EV_TO_MEV
 
 
 class ErrorSums:
-    """Sums of a pass over batches, kept on the device so that nothing waits for it."""
+    """Sums of a pass over batches, kept on the device so that nothing waits for it.
+
+    Each term of the loss is summed over its labels, so that the mean does not depend on how the batches are cut.
+    """
 
     def __init__(self) -> None:
         self.sums: Tensor | None = None
 
-    def add(self, loss: Tensor, loss_frames: Tensor, prediction: Prediction, batch: Batch) -> None:
-        """Take in one batch. loss: this process's part of the loss over so many frames of all processes."""
+    def add(self, terms: Mapping[str, Tensor], prediction: Prediction, batch: Batch) -> None:
+        """Take in one batch. terms: of its loss, each the mean over the labels of these frames."""
         with torch.no_grad():
-            known = torch.isfinite(batch.energy)
-            energy = torch.where(known, (prediction.energy - batch.energy) / batch.n_atoms, 0.0)
+            n_labels = processes.known_labels(batch)
+            means = [terms[name].detach().to(n_labels) if name in terms else 0 * n_labels[0] for name in TERMS]
+            energy = torch.where(torch.isfinite(batch.energy), (prediction.energy - batch.energy) / batch.n_atoms, 0.0)
             label = batch.forces[:0] if prediction.forces is None else batch.forces
-            known_forces = torch.isfinite(label)
+            known = torch.isfinite(label)
             predicted = label if prediction.forces is None else prediction.forces
-            forces = torch.where(known_forces, predicted - label, 0.0).to(torch.float64)
-            new = torch.stack(
-                [
-                    loss.detach().to(torch.float64) * loss_frames,
-                    energy.abs().sum(),
-                    forces.abs().sum(),
-                    forces.square().sum(),
-                ]
-            )
-            counts = torch.stack([torch.ones_like(known).sum(), known.sum(), known_forces.sum()])
-            new = torch.cat([new, counts.to(new)])
+            forces = torch.where(known, predicted - label, 0.0).to(torch.float64)
+            errors = torch.stack([energy.abs().sum(), forces.abs().sum(), forces.square().sum(), known.sum()])
+            new = torch.cat([torch.stack(means) * n_labels, n_labels, errors])
             self.sums = new if self.sums is None else self.sums.to(new.device) + new
 
     def gathered(self, device: torch.device) -> Tensor | None:
         """What all processes have added; None when there is nothing."""
         if processes.count() == 1:
             return self.sums
-        own = torch.zeros(7, dtype=torch.float64) if self.sums is None else self.sums
+        own = torch.zeros(10, dtype=torch.float64) if self.sums is None else self.sums
         sums = processes.total(own.to(device))
-        return sums if sums[4] > 0 else None
+        return sums if sums[3:6].sum() > 0 else None
 
     def take(self, device: torch.device) -> dict[str, float]:
         """Means over what all processes added since the last call: loss, and errors in meV/atom and meV/Å."""
@@ -61,8 +58,9 @@ class ErrorSums:
         self.sums = None
         if sums is None:
             return {}
-        loss, energy, absolute, squared, n_frames, n_energies, n_components = sums.tolist()
-        means = {"loss": loss / n_frames}
+        energy, absolute, squared, n_components = sums[6:].tolist()
+        n_energies = float(sums[3])
+        means = {"loss": float((sums[:3] / sums[3:6].clamp(min=1)).sum())}
         if n_energies > 0:
             means["energy_per_atom_mae_mev"] = energy / n_energies * EV_TO_MEV
         if n_components > 0:
@@ -184,9 +182,9 @@ class TrainingModule(lightning.LightningModule):
     ) -> Tensor:
         """Part of one process in the loss, noted down with the errors; a batch may have no frame for it."""
         prediction = self._predict(head, batch, training) if len(batch.n_atoms) > 0 else None
-        loss, n_frames = processes.part_of_loss(prediction, batch, head.loss, progress)
+        loss, terms = processes.part_of_loss(prediction, batch, head.loss, progress)
         if prediction is not None and errors is not None:
-            errors.add(loss, n_frames, prediction, batch)
+            errors.add(terms, prediction, batch)
         if training and processes.count() > 1:  # every weight must have a gradient in each process
             loss = loss + 0.0 * torch.stack([weight.sum() for weight in self.average.weights]).sum()
         return loss

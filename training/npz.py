@@ -86,12 +86,21 @@ def _array(file: np.lib.npyio.NpzFile, path: Path, meaning: str, options: LabelO
         names = (getattr(options, key), *names)
     for name in names:
         if name in file:
-            return np.asarray(file[name], dtype=np.float64) / (1e5 if name == IN_1E5 else 1.0)
+            return _numbers(file, path, name) / (1e5 if name == IN_1E5 else 1.0)
     if meaning in OPTIONAL and not named:
         return None
     raise ValueError(
         f"`{path.name}` has no {meaning}: expected an array named {' or '.join(names)}, found {', '.join(file)}"
     )
+
+
+def _numbers(file: np.lib.npyio.NpzFile, path: Path, name: str) -> Array:
+    try:
+        return np.asarray(file[name], dtype=np.float64)
+    except (TypeError, ValueError) as error:  # letters; pickled objects, which are never opened
+        raise ValueError(
+            f"`{path.name}`: the array `{name}` is not made of numbers ({error}); save it as one array of numbers"
+        ) from error
 
 
 def _one_after_the_other(arrays: dict[str, Array], path: Path) -> tuple[dict[str, Array], NDArray[np.int64]]:

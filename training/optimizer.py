@@ -37,31 +37,41 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for some matrices, AdamW for the other weights, as one optimiser."""
 
     def __init__(self, matrices: Sequence[Parameter], weights: Iterable[Parameter], lr: float, decay: float) -> None:
-        """matrices: weights of two dimensions. weights: all weights, the matrices among them."""
+        """matrices: weights of two dimensions. weights: all weights, the matrices among them.
+
+        Of a model with frozen parts there may be only matrices, or none.
+        """
         numbers = {id(matrix) for matrix in matrices}
         others = [weight for weight in weights if id(weight) not in numbers]
-        self.muon = Muon(matrices, lr, decay)
-        self.adamw = torch.optim.AdamW(others, lr=lr, weight_decay=decay, fused=True)
-        super().__init__([{"params": list(matrices)}, {"params": others}], {"lr": lr})
-        self.param_groups = self.muon.param_groups + self.adamw.param_groups
+        self.parts: dict[str, torch.optim.Optimizer] = {}
+        if matrices:
+            self.parts["muon"] = Muon(matrices, lr, decay)
+        if others:
+            self.parts["adamw"] = torch.optim.AdamW(others, lr=lr, weight_decay=decay, fused=True)
+        super().__init__([{"params": part} for part in (list(matrices), others) if part], {"lr": lr})
+        self._share_groups()
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor | float | None:  # type: ignore[override]
         """One step of both."""
         loss = _evaluated(closure)
-        self.muon.step()
-        self.adamw.step()
+        for part in self.parts.values():
+            part.step()
         return loss
 
     def state_dict(self) -> dict[str, dict]:
         """The states of both."""
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+        return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, dict]) -> None:
         """Go on from the states of both."""
-        self.muon.load_state_dict(state_dict["muon"])
-        self.adamw.load_state_dict(state_dict["adamw"])
-        self.param_groups = self.muon.param_groups + self.adamw.param_groups
+        for name, part in self.parts.items():
+            part.load_state_dict(state_dict[name])
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """A learning rate that is set here is that of the parts."""
+        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
 
 class ScheduleFreeAdamW(torch.optim.Optimizer):

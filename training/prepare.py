@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -64,15 +64,12 @@ def prepare(
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file `{path}`")
-    temporary = output.with_name(output.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        description = _write(paths, temporary, r_max, options, progress)
-        os.rename(temporary, output)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f"{output.name}.") as around:  # for the owner alone
+        unfinished = Path(around) / output.name
+        unfinished.mkdir()
+        description = _write(paths, unfinished, r_max, options, progress)
+        os.rename(unfinished, output)
     return {"store": str(output)} | description.model_dump(mode="json", include={"r_max", "files", "statistics"})
 
 

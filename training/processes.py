@@ -14,12 +14,13 @@ from torch import Tensor
 from openmm_allegro.device import chosen_device
 from openmm_allegro.training.batch import Batch
 from openmm_allegro.training.config import LossOptions, RunOptions
-from openmm_allegro.training.loss import weighted_loss, weighted_terms
+from openmm_allegro.training.loss import sum_of_terms, weighted_terms
 from openmm_allegro.training.predict import Prediction
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Where torchrun, Lightning and SLURM number the processes they start."""
 TERMS = ("energy", "forces", "stress")
+"""Of the loss, by the labels of a batch that they compare with."""
 
 
 def devices_of_a_node(run: RunOptions) -> int:
@@ -69,21 +70,24 @@ def from_the_first(value: float, device: torch.device) -> float:
     return float(shared)
 
 
+def known_labels(batch: Batch) -> Tensor:
+    """How many labels a batch has for each of `TERMS`, (3,) float64."""
+    return torch.stack([torch.isfinite(getattr(batch, term)).sum() for term in TERMS]).to(torch.float64)
+
+
 def part_of_loss(
     prediction: Prediction | None, batch: Batch, options: LossOptions, progress: float
-) -> tuple[Tensor, Tensor]:
-    """Part of one process in the loss of a step, which is the sum of all parts; and the number of frames of all.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Part of one process in the loss of a step, which is the sum of all parts; and its own terms of the loss.
 
     prediction: None when this process has no frame of the batch.
     """
-    own_frames = batch.n_atoms.new_tensor(float(len(batch.n_atoms)))
-    if count() == 1 and prediction is not None:
-        return weighted_loss(prediction, batch, options, progress), own_frames
-    known = torch.stack([torch.isfinite(getattr(batch, term)).sum() for term in TERMS] + [own_frames])
-    all_known = total(known)
-    shares = dict(zip(TERMS, known / all_known.clamp(min=1), strict=False))
+    terms = {} if prediction is None else weighted_terms(prediction, batch, options, progress)
+    if count() == 1 and terms:
+        return sum_of_terms(terms, batch), terms
+    known = known_labels(batch)
+    shares = dict(zip(TERMS, known / total(known).clamp(min=1), strict=True))
     part = batch.edge_vectors.new_zeros(())
-    if prediction is not None:
-        for name, term in weighted_terms(prediction, batch, options, progress).items():
-            part = part + (shares[name] * term).to(part.dtype)
-    return part, all_known[-1]
+    for name, term in terms.items():
+        part = part + (shares[name] * term).to(part.dtype)
+    return part, terms

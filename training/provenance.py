@@ -8,8 +8,11 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from openmm_allegro.training.config import TrainingConfig
+from openmm_allegro.checkpoint import load_model
+from openmm_allegro.training.config import DataOptions, TrainingConfig
+from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.splits import FrameSets
+from openmm_allegro.training.statistics import isolated_energies
 
 FRAMES = "the frames"
 
@@ -20,13 +23,31 @@ def shared_by_resumed_runs(config: TrainingConfig, frames: Mapping[str, FrameSet
     kept = ("batch_size", "group_by_size", "validate_every", "precision", "matmul", "seed", "freeze")
     run = {name: dump["run"][name] for name in kept}
     sections = {"model": dump["model"], "loss": dump["loss"], "optimizer": dump["optimizer"], "run": run}
-    if dump["data"] is not None:
-        sections["data"] = {"isolated_atoms": dump["data"]["isolated_atoms"]}
-    for name, head in dump["heads"].items():
-        sections[f"heads.{name}"] = {key: head[key] for key in ("isolated_atoms", "weight", "loss")}
+    for name, head in config.all_heads().items():
+        sections[f"heads.{name}" if name else "data"] = {"isolated_atoms": _isolated_atoms(head)}
+    for name, table in dump["heads"].items():
+        sections[f"heads.{name}"] |= {key: table[key] for key in ("weight", "loss")}
     options = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    if config.heads:
+        options["order of heads"] = list(config.heads)  # weights are kept by number
+    if config.run.start_from is not None:
+        options |= _start_model(config.run.start_from)
     fingerprints = {f"{FRAMES} of {name}" if name else FRAMES: sets.fingerprint() for name, sets in frames.items()}
     return {name: repr(value) for name, value in options.items()} | fingerprints
+
+
+def _isolated_atoms(data: DataOptions) -> object:
+    """The option, of a file what stands in it: the run may be resumed from elsewhere."""
+    choice = data.isolated_atoms
+    if not isinstance(choice, Path):
+        return choice
+    return dict(sorted(isolated_energies(read_frames(choice, data), f"`{choice}`").items()))
+
+
+def _start_model(path: Path) -> dict[str, object]:
+    """The options of a model file: what a resumed run does not get with its weights."""
+    options = load_model(path).config.model_dump(mode="json")
+    return {f"{name} of run.start_from": value for name, value in options.items()}
 
 
 def check_same_run(path: Path, run_id: dict[str, str]) -> None:

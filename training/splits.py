@@ -39,6 +39,11 @@ def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:
     one_atom: Sequence[Frame] = []
     if data.isolated_atoms == "in_train":
         single = _sizes(frames) == 1
+        if single.all():
+            raise ValueError(
+                '`data.isolated_atoms = "in_train"` takes out the frames of one atom, but `data.train` has no others; '
+                "add frames to train on"
+            )
         one_atom, frames = take(frames, np.flatnonzero(single)), take(frames, np.flatnonzero(~single))
     held_back: Sequence[Frame] = []
     if data.n_validation is not None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,15 @@ from openmm_allegro.checkpoint import load_model
 from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import DataOptions, TrainingConfig
-from openmm_allegro.training.fine_tuning import by_name, fitted_to_the_rest, freeze, new_types, rebased, with_types
+from openmm_allegro.training.fine_tuning import (
+    by_name,
+    fitted_to_the_rest,
+    freeze,
+    mean_left_over,
+    new_types,
+    rebased,
+    with_types,
+)
 from openmm_allegro.training.heads import another_head, completed, speaking_of
 from openmm_allegro.training.model_options import check_same_model
 from openmm_allegro.training.splits import FrameSets
@@ -23,6 +32,9 @@ from openmm_allegro.training.statistics import (
     force_scales,
     types_in,
 )
+
+MOST_LEFT_OVER = 1.0
+"""Energies beyond this [eV/atom] are not a matter of training; another zero of energy is."""
 
 
 class Start(NamedTuple):
@@ -131,7 +143,12 @@ def _given(config: TrainingConfig, model: Allegro, new: list[str], heads: Mappin
         scaled = new and model.config.per_type_energy_scales is not None
         own_scales = by_name(model.config, model.scales) | scales[name] if scaled else None
         models[name] = another_head(model, own_scales, shifts=None)
-    shifts = {name: _shifts_of_given(models[name], new, head, config.run.batch_size) for name, head in heads.items()}
+    size = config.run.batch_size
+    shifts = {name: _shifts_of_given(models[name], new, head, size) for name, head in heads.items()}
+    for name, head in heads.items():
+        loss = config.all_heads()[name].loss or config.loss
+        if _choice(head.data) == "keep" and loss.largest("energy") > 0:
+            _warn_of_another_zero(name, mean_left_over(models[name], head.train, shifts[name], size))
     for name, table in completed(shifts, model.config.type_names).items():
         if table != by_name(model.config, models[name].shifts):
             rebased(models[name], table)
@@ -141,7 +158,7 @@ def _given(config: TrainingConfig, model: Allegro, new: list[str], heads: Mappin
 def _shifts_of_given(model: Allegro, new: list[str], head: _Head, batch_size: int) -> dict[str, float]:
     """Energies of the free atoms [eV] as the head asks, without new types that it does not have."""
     kept = {n: shift for n, shift in by_name(model.config, model.shifts).items() if n not in new}
-    choice = "keep" if head.data.isolated_atoms is None else head.data.isolated_atoms
+    choice = _choice(head.data)
     if choice in ("keep", "fit"):
         fitted = [n for n in head.own if choice == "fit" or n in new]
         shifts = fitted_to_the_rest(model, head.train, fitted, batch_size) if fitted else {}
@@ -149,9 +166,28 @@ def _shifts_of_given(model: Allegro, new: list[str], head: _Head, batch_size: in
     return kept | energy_shifts(head.frames.train, head.frames.one_atom, head.own, head.data, head.others)
 
 
+def _choice(data: DataOptions) -> dict[str, float] | Path | str:
+    """Where a run that starts from a model takes the energies of the free atoms."""
+    return "keep" if data.isolated_atoms is None else data.isolated_atoms
+
+
+def _warn_of_another_zero(head: str, left: float) -> None:
+    """left: mean distance of the training frames' energies from those of the model [eV/atom]."""
+    if left > MOST_LEFT_OVER:
+        option = f"heads.{head}.isolated_atoms" if head else "data.isolated_atoms"
+        warnings.warn(
+            f"the energies of the training frames are {left:.4g} eV/atom away from what the model of `run.start_from` "
+            "says, and its energies of the free atoms are kept; if they are of another level of theory or have another "
+            f'zero, set `{option} = "fit"`, else the first steps spoil the forces',
+            stacklevel=5,
+        )
+
+
 def _named_types(config: TrainingConfig) -> tuple[str, ...] | None:
     named = config.model.get("type_names")
-    return tuple(named) if isinstance(named, list) else None
+    if named is not None and not isinstance(named, list):
+        raise ValueError(f'option `model.type_names` is {named!r}; expected a list of symbols, such as ["H", "O"]')
+    return None if named is None else tuple(named)
 
 
 def _types_of_all(frames: Mapping[str, FrameSets]) -> tuple[str, ...]:

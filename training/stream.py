@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 import ase
-import ase.io
 
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import (
     check_unit_flags,
     frame_from_ase,
+    images_in,
     labels_not_found,
     read_frames,
     refuse_labels,
@@ -67,10 +67,10 @@ def _pieces(path: Path, raw: BinaryIO) -> Iterator[list[ase.Atoms]]:
     try:
         with opener(raw, "rt", encoding="utf-8") if opener else io.TextIOWrapper(raw, encoding="utf-8") as text:
             frames = _texts(text)
+            before = 0
             while piece := list(itertools.islice(frames, FRAMES_OF_A_PIECE)):
-                images = ase.io.read(io.StringIO("".join(itertools.chain(*piece))), index=":", format="extxyz")
-                assert isinstance(images, list)
-                yield images
+                yield images_in(io.StringIO("".join(itertools.chain(*piece))), "extxyz", before)
+                before += len(piece)
     except Exception as error:  # ASE and each decompressor fail in their own ways
         raise ValueError(f"cannot read `{path}`: {str(error) or type(error).__name__}") from error
 

@@ -1,0 +1,18 @@
+"""What a command writes does not take the place of what it reads."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str | None]) -> None:
+    """Refuse to write over a file that is read, however it is named."""
+    read = [Path(path) for path in inputs if path is not None]
+    for output in outputs:
+        if any(output.resolve() == path.resolve() or _is_same_file(output, path) for path in read):
+            raise ValueError(
+                f"`{output}` would be written, but it is read, too, and would be lost; name another output"
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
