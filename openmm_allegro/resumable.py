@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from openmm_allegro.run_config import RunConfig
@@ -44,6 +44,21 @@ def check_not_beyond(step: int | None, n_steps: int, folder: Path) -> None:
     """Refuse a length that the run has passed. step: that of its last checkpoint, if there is one."""
     if step is not None and step > n_steps:
         raise ValueError(f"the run in `{folder}` is at step {step} already, beyond the {n_steps} asked for")
+
+
+def check_empty(folder: Path, options: str, written: Iterable[str]) -> None:
+    """Refuse to overwrite files. options: the file by which a run goes on; written: names of all that a run writes."""
+    if (folder / options).exists():
+        raise FileExistsError(
+            f"`{folder}` already has `{options}` of another run; choose a new folder, or go on with that run by "
+            "`--resume`"
+        )
+    for name in written:
+        if (folder / name).exists():
+            raise FileExistsError(
+                f"`{folder}` already has `{name}`, which this run would overwrite or mix with its own; choose a new "
+                "folder, or move that file away"
+            )
 
 
 def check_exists(file: Path) -> None:

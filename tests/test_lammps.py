@@ -229,6 +229,16 @@ def test_wrong_runs_are_refused_before_any_rank_starts(inputs, tmp_path):
         run_lammps(config, tmp_path / "other", ranks=0)
 
 
+@pytest.mark.parametrize("name", ["run.py", "atoms.data", "inputs.json", "start.pdb", "final.cif", "log.lammps"])
+def test_files_of_the_user_are_not_overwritten(inputs, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    files = {"model": inputs / "model.safetensors", "structure": inputs / "water.pdb", "steps": 1}
+    with pytest.raises(FileExistsError, match=f"already has `{name}`, which this run would overwrite"):
+        run_lammps(LammpsConfig.model_validate(files), tmp_path, dry_run=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_a_structure_that_ase_reads_on_two_ranks_of_which_one_has_no_atoms(inputs, tmp_path):
     if missing:

@@ -222,7 +222,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(inputs, tmp_path
     assert read_frames(folder).n_frames == 1
     for path in (folder / "lammps.toml", folder / "log.csv", folder / "trajectory.dcd"):
         path.unlink()
-    with pytest.raises(FileExistsError, match=r"already has `checkpoint.5.restart` of another run; choose"):
+    with pytest.raises(FileExistsError, match=r"already has `checkpoint.5.restart`, which this run would overwrite"):
         run_lammps(config, folder, 1)
 
 
