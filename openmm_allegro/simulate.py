@@ -22,13 +22,13 @@ from openmm_allegro import restart
 from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.minimize import minimize_energy
 from openmm_allegro.reported_files import cut_back
-from openmm_allegro.resumable import INPUTS, check_exists, check_not_beyond, check_same_files, digests
+from openmm_allegro.resumable import INPUTS, check_empty, check_exists, check_not_beyond, check_same_files, digests
 from openmm_allegro.simulate_config import SimulateConfig, check_resumable, load_config
-from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
+from openmm_allegro.simulate_reports import PRESSURE, UNCERTAIN_FRAMES, UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_stages import Schedule, stage_structure
 from openmm_allegro.simulate_system import build_simulation
 from openmm_allegro.stages import Ensemble
-from openmm_allegro.structure import read_structure, write_structure
+from openmm_allegro.structure import read_structure, structure_files, write_structure
 from openmm_allegro.uncertainty_reporter import SpreadExceeded
 
 CONFIG = "simulation.toml"
@@ -78,7 +78,7 @@ def simulate(
     if resume:
         last_step = _step_to_resume(folder, config)
     else:
-        _check_empty(folder)
+        check_empty(folder, CONFIG, _written(config))
     structure = read_structure(config.structure, config.replicate)
     if structure.topology.getPeriodicBoxVectors() is None:
         for name, is_set in (("pressure_bar", config.uses_pressure), ("pressure_every", config.pressure_every)):
@@ -133,23 +133,13 @@ def _with_absolute_paths(config: SimulateConfig) -> SimulateConfig:
     return config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
 
 
-def _check_empty(folder: Path) -> None:
-    names = (
-        "trajectory.dcd",
-        "trajectory.xtc",
-        restart.LOG,
-        restart.CHECKPOINT,
-        restart.STATE,
-        CONFIG,
-        SYSTEM,
-        UNCERTAINTY,
-    )
-    for name in names:
-        if (folder / name).exists():
-            raise FileExistsError(
-                f"`{folder}` already has `{name}` of another run; choose a new folder, or go on with that run by "
-                "`--resume`"
-            )
+def _written(config: SimulateConfig) -> list[str]:
+    """What a run writes besides its options."""
+    names = ["start", "final", *(stage.name for stage in config.stages)]
+    structures = [file for name in names for file in structure_files(name)]
+    checkpoint = [restart.CHECKPOINT, restart.STATE, SYSTEM, INPUTS]
+    tables = [restart.LOG, PRESSURE, UNCERTAINTY, UNCERTAIN_FRAMES]
+    return ["trajectory.dcd", "trajectory.xtc", *tables, *checkpoint, *structures]
 
 
 def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:

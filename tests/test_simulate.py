@@ -223,9 +223,18 @@ def test_a_full_disk_is_noticed_in_xtc_too(inputs, tmp_path):
 
 def test_an_existing_run_is_never_overwritten(inputs, whole_run):
     before = (whole_run.output_dir / "log.csv").read_text()
-    with pytest.raises(FileExistsError, match="already has `trajectory.dcd` of another run; choose a new folder"):
+    with pytest.raises(FileExistsError, match="already has `simulation.toml` of another run; choose a new folder"):
         simulate(small_run(inputs, 40), whole_run.output_dir)
     assert (whole_run.output_dir / "log.csv").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["start.pdb", "final.cif", "pressure.csv", "uncertain.extxyz", "inputs.json"])
+def test_files_of_the_user_are_not_overwritten(inputs, tmp_path, name):
+    shutil.copy(inputs / "water.pdb", tmp_path / name)
+    with pytest.raises(FileExistsError, match=f"already has `{name}`, which this run would overwrite"):
+        simulate(small_run(inputs, 5), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == (inputs / "water.pdb").read_bytes()
 
 
 @pytest.mark.parametrize(

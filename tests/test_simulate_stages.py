@@ -115,6 +115,12 @@ def test_stages_that_make_no_sense_are_refused(stages, options, sentence):
         checked(*stages, **options)
 
 
+def test_a_structure_called_as_a_stage_is_not_overwritten(inputs, tmp_path):
+    shutil.copy(inputs / "water.pdb", tmp_path / "heat.pdb")
+    with pytest.raises(FileExistsError, match="already has `heat.pdb`, which this run would overwrite"):
+        simulate(staged(inputs, RAMP, structure=tmp_path / "heat.pdb"), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def melted(inputs, tmp_path_factory):
     """Hot, cold, without thermostat, and with a barostat."""
