@@ -93,8 +93,9 @@ def simulate(
 
     folder.mkdir(parents=True, exist_ok=True)
     with _told_in_words(simulation, config, folder):
+        if last_step is None or config != _with_absolute_paths(resume_config(folder, None, {})):
+            _write_inputs(config, simulation, folder)  # a later resume goes on with these options
         if last_step is None:
-            _write_inputs(config, simulation, folder)
             _start(simulation, config, folder)
         else:
             restart.load_checkpoint(simulation, folder)

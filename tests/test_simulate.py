@@ -166,6 +166,16 @@ def test_a_finished_run_can_be_made_longer_and_need_not_be(inputs, tmp_path):
     assert read_frames(folder).n_frames == 3
 
 
+def test_options_given_to_one_resume_hold_for_the_next(inputs, tmp_path):
+    folder = tmp_path / "run"
+    simulate(small_run(inputs, 5), folder)
+    sender = signal_once_it_runs(folder, signal.SIGINT, 4)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step"):
+        simulate(resume_config(folder, None, {"steps": 100_000, "checkpoint_every": 3}), folder, resume=True)
+    sender.join()
+    assert resume_config(folder, None, {}) == small_run(inputs, 100_000, checkpoint_every=3)
+
+
 def test_the_state_serves_where_the_checkpoint_does_not_fit(inputs, tmp_path):
     folder = tmp_path / "run"
     simulate(small_run(inputs, 10), folder)
