@@ -148,6 +148,7 @@ def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
     check_resumable(_with_absolute_paths(resume_config(folder, None, {})), config, folder)
     check_same_files(config, folder)
     last_step = restart.saved_step(folder)
+    restart.check_not_lost(folder, [folder / f"trajectory.{config.trajectory_format}", folder / restart.LOG])
     check_not_beyond(last_step, config.n_steps, folder)
     return last_step
 

@@ -272,6 +272,23 @@ def test_files_that_were_changed_are_not_continued(inputs, tmp_path):
         simulate(small_run(inputs, 30), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("content", ["", "<State", "not XML", "<System openmmVersion='8' type='System' version='1'/>"])
+def test_a_state_that_cannot_be_read_is_told_by_its_name(inputs, whole_run, tmp_path, content):
+    shutil.copytree(whole_run.output_dir, tmp_path / "run")
+    (tmp_path / "run" / "state.xml").write_text(content)
+    with pytest.raises(ValueError, match=r"state.xml` is not the whole State that a run goes on from \(.+\); put it"):
+        simulate(small_run(inputs, 50), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("name", ["trajectory.dcd", "log.csv"])
+def test_a_run_whose_state_is_lost_does_not_start_again(inputs, whole_run, tmp_path, name):
+    for kept in (name, "simulation.toml", "inputs.json", "checkpoint.chk"):
+        shutil.copy(whole_run.output_dir / kept, tmp_path)
+    with pytest.raises(ValueError, match=f"has `{name}`, but no `state.xml`, from which the run would go on"):
+        simulate(small_run(inputs, 50), tmp_path, resume=True)
+    assert (tmp_path / name).read_bytes() == (whole_run.output_dir / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
