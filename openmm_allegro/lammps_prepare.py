@@ -76,5 +76,4 @@ def _write_input(config: LammpsConfig, folder: Path) -> None:
     if config.ensemble == "NPT" and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
     model = load_for_dynamics(config.model)
-    folder.mkdir(parents=True, exist_ok=True)
     write_input(folder, config, model.config, structure)

@@ -18,7 +18,7 @@ from openmm import app, unit
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from openmm_allegro import restart
+from openmm_allegro import restart, run_lock
 from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.minimize import minimize_energy
 from openmm_allegro.reported_files import cut_back
@@ -72,7 +72,11 @@ def simulate(
     that of a run that was never stopped. progress: show a bar when standard error is a terminal.
     """
     folder = Path(output_dir)
-    config = _with_absolute_paths(config)
+    with run_lock.held(folder):
+        return _simulate(_with_absolute_paths(config), folder, resume, progress)
+
+
+def _simulate(config: SimulateConfig, folder: Path, resume: bool, progress: bool) -> SimulateResult:
     trajectory = folder / f"trajectory.{config.trajectory_format}"
     last_step = None
     if resume:
@@ -91,7 +95,6 @@ def simulate(
         )
     simulation = build_simulation(config, structure, last_step)
 
-    folder.mkdir(parents=True, exist_ok=True)
     with _told_in_words(simulation, config, folder):
         if last_step is None or config != _with_absolute_paths(resume_config(folder, None, {})):
             _write_inputs(config, simulation, folder)  # a later resume goes on with these options
