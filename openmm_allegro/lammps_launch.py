@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import torch
 from rich.console import Console
@@ -89,7 +92,10 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
     environment = {"OMP_NUM_THREADS": "1"} | os.environ  # a rank a core
     answer: dict[str, object] = {}
     (folder / ERROR).unlink(missing_ok=True)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        _sigterm_interrupts(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -99,6 +105,9 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
             raise KeyboardInterrupt(
                 f"stopped; what there is of the run is in `{folder}`, `--resume` goes on with it"
             ) from None
+        except BaseException:
+            process.terminate()
+            raise
     if (folder / ERROR).is_file():
         raise ValueError((folder / ERROR).read_text())
     if process.returncode != 0 or not isinstance(answer.get("result"), dict):
@@ -107,6 +116,23 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
             "far it came, and `--resume` goes on from the last checkpoint"
         )
     return dict(answer["result"])  # type: ignore[call-overload]
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, which ends a job whose time is over, as Ctrl-C: it reaches this process and not its ranks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _heard(line: str, tell: Tell) -> dict[str, object]:

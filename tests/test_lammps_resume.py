@@ -78,6 +78,14 @@ def killed(arguments, folder, after_step):
     return saved_step(folder)
 
 
+def is_alive(number):
+    """Not so one that has ended and that nobody has asked for its status, whose command line is empty."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
 def descendants(number):
     children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
     return [each for child in map(int, children) for each in (*descendants(child), child)]
@@ -107,6 +115,25 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(inputs, tmp_path, op
     assert (answer["steps"], answer["steps_now"]) == (step + 13, 13)
     run_lammps(config, whole, 1)
     assert_same_run(folder, whole, suffix)
+
+
+@needs_lammps
+@pytest.mark.slow
+def test_sigterm_ends_the_ranks_too(inputs, tmp_path):
+    (tmp_path / "run.toml").write_text(small_run(inputs, 100_000).to_toml())
+    arguments = [tmp_path / "run.toml", "--output", tmp_path / "run", "--ranks", 2]
+    process = start(arguments, stderr=subprocess.PIPE, text=True)
+    wait_for_checkpoint(process, tmp_path / "run", 0)
+    ranks = descendants(process.pid)
+    process.terminate()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "stopped; what there is of the run is in" in errors
+    assert len(ranks) >= 3  # mpiexec and two
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, ranks)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, ranks))
 
 
 def assert_same_run(one, other, suffix):
