@@ -7,7 +7,7 @@ s // report_every frames and log lines; what is in the files beyond was written 
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -128,7 +128,7 @@ def remove_cells(path: Path, start: int, end: int) -> None:
         return
     with path.open("r+b") as file:
         if path.suffix == ".dcd":
-            starts = range(max(start, DCD_HEADER), end, _dcd_frame_bytes(file.read(DCD_HEADER)))
+            starts: Sequence[int] = range(max(start, DCD_HEADER), end, _dcd_frame_bytes(file.read(DCD_HEADER)))
             offset, n_bytes = 4, 48  # after the length of the record
         else:
             starts = (start, *_xtc_frame_ends(file, end, end, start))[:-1]

@@ -348,6 +348,17 @@ def test_a_run_whose_inputs_have_changed_is_not_resumed(tmp_path, name):
         simulate(config.model_copy(update={"steps": 20}), tmp_path / "run", resume=True)
 
 
+def test_a_run_goes_on_with_files_that_were_moved(tmp_path):
+    simulate(small_run(write_inputs(tmp_path), 10), tmp_path / "run")
+    moved = tmp_path / "elsewhere.safetensors"
+    (tmp_path / "model.safetensors").rename(moved)
+    with pytest.raises(FileNotFoundError, match="model.safetensors, is not there; if it was moved"):
+        simulate(resume_config(tmp_path / "run", None, {"steps": 20}), tmp_path / "run", resume=True)
+    config = resume_config(tmp_path / "run", None, {"steps": 20, "model": moved})
+    assert simulate(config, tmp_path / "run", resume=True).steps_now == 10
+    assert resume_config(tmp_path / "run", None, {}).model == moved
+
+
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])
 def test_two_atoms_on_one_spot_are_told_in_words(tmp_path, platform):
     config = small_run(write_inputs(tmp_path), 10, platform=platform)
