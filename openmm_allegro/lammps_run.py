@@ -145,10 +145,10 @@ class RankRun:
         self.checkpoints.start(self.saved)
 
     def step_to_the_end(self, started: float) -> None:
-        """A line of the log at a time; checkpoints are kept after the line that they may be counted with."""
+        """From a line of the log, or a checkpoint, to the next; one is kept after the line that it is counted with."""
         n_steps, every, step = self.config.n_steps, self.config.report_every, self.first_step
         while step < n_steps:
-            steps = min(every - step % every, n_steps - step)
+            steps = min(n_steps - step, *(each - step % each for each in (every, self.config.checkpoint_every)))
             self.lmp.command(f"run {steps} {'pre no ' if step > self.first_step else ''}post no")
             self.force.check()
             step += steps

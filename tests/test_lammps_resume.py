@@ -136,6 +136,19 @@ def test_sigterm_ends_the_ranks_too(inputs, tmp_path):
     assert not any(map(is_alive, ranks))
 
 
+@needs_lammps
+@pytest.mark.slow
+def test_checkpoints_between_reports_take_each_others_place(inputs, tmp_path):
+    (tmp_path / "run.toml").write_text(small_run(inputs, 200, report_every=200, checkpoint_every=4).to_toml())
+    process, most = start([tmp_path / "run.toml", "--output", tmp_path / "run", "--ranks", 1]), 0
+    while process.poll() is None:
+        most = max(most, len(list((tmp_path / "run").glob("checkpoint.*"))))
+        time.sleep(0.005)
+    assert process.returncode == 0
+    assert 1 <= most <= 3  # the last one, the next, and that under both of its names while they are listed
+    assert saved_step(tmp_path / "run") == 200
+
+
 def assert_same_run(one, other, suffix):
     """Every line and frame once, and the same.
 
