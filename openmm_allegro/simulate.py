@@ -21,14 +21,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from openmm_allegro import restart, run_lock
 from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.minimize import minimize_energy
+from openmm_allegro.model_file import loaded
 from openmm_allegro.reported_files import cut_back
 from openmm_allegro.resumable import INPUTS, check_empty, check_exists, check_not_beyond, check_same_files, digests
+from openmm_allegro.scripted import ScriptedModel
 from openmm_allegro.simulate_config import SimulateConfig, check_resumable, load_config
 from openmm_allegro.simulate_reports import PRESSURE, UNCERTAIN_FRAMES, UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_stages import Schedule, stage_structure
 from openmm_allegro.simulate_system import build_simulation
 from openmm_allegro.stages import Ensemble
-from openmm_allegro.structure import read_structure, structure_files, write_structure
+from openmm_allegro.structure import Structure, read_structure, structure_files, write_structure
 from openmm_allegro.uncertainty_reporter import SpreadExceeded
 
 CONFIG = "simulation.toml"
@@ -84,15 +86,7 @@ def _simulate(config: SimulateConfig, folder: Path, resume: bool, progress: bool
     else:
         check_empty(folder, CONFIG, _written(config))
     structure = read_structure(config.structure, config.replicate)
-    if structure.topology.getPeriodicBoxVectors() is None:
-        for name, is_set in (("pressure_bar", config.uses_pressure), ("pressure_every", config.pressure_every)):
-            if is_set:
-                raise ValueError(f"`{name}` is set, but `{config.structure}` has no periodic box")
-    if config.uncertainty_every is not None and not is_ensemble(config.model):
-        raise ValueError(
-            f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "
-            "ensemble`"
-        )
+    _check_possible(config, structure)
     simulation = build_simulation(config, structure, last_step)
 
     with _told_in_words(simulation, config, folder):
@@ -144,6 +138,24 @@ def _written(config: SimulateConfig) -> list[str]:
     checkpoint = [restart.CHECKPOINT, restart.STATE, SYSTEM, INPUTS]
     tables = [restart.LOG, PRESSURE, UNCERTAINTY, UNCERTAIN_FRAMES]
     return ["trajectory.dcd", "trajectory.xtc", *tables, *checkpoint, *structures]
+
+
+def _check_possible(config: SimulateConfig, structure: Structure) -> None:
+    """Refuse what this structure or this model cannot have, before anything is written."""
+    if structure.topology.getPeriodicBoxVectors() is None:
+        for name, is_set in (("pressure_bar", config.uses_pressure), ("pressure_every", config.pressure_every)):
+            if is_set:
+                raise ValueError(f"`{name}` is set, but `{config.structure}` has no periodic box")
+    if config.uncertainty_every is not None and not is_ensemble(config.model):
+        raise ValueError(
+            f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "
+            "ensemble`"
+        )
+    if config.pressure_every is not None and isinstance(loaded(config.model, config.model_units), ScriptedModel):
+        raise ValueError(
+            f"`pressure_every` is set, but `{config.model}` runs as it is, and pressures are known of Allegro models "
+            "only; leave `pressure_every` out"
+        )
 
 
 def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
