@@ -103,6 +103,6 @@ def temperature_at(leg: Leg, step: int) -> float:
 
 
 def stage_structure(folder: Path, name: str) -> Path | None:
-    """The structure after a stage, once it is there."""
+    """The structure after a stage, once it is there; the newer one where it was done again and now needs mmCIF."""
     paths = [folder / file for file in structure_files(name)]
-    return next((path for path in paths if path.is_file()), None)
+    return max((path for path in paths if path.is_file()), key=lambda path: path.stat().st_mtime_ns, default=None)
