@@ -138,10 +138,13 @@ def built_model(options: dict[str, JsonValue], tensors: dict[str, Tensor], dtype
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: the old one stays until the new one is complete."""
+    """Write a file under a temporary name, then rename it: the old one stays until the new one is on the disk."""
     temporary = Path(path).with_name(Path(path).name + ".tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before the content does
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

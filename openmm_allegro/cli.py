@@ -205,15 +205,15 @@ def lammps(
 
     Options come from the TOML file, flags on top of it, and mean what they mean for simulate.
     LAMMPS divides the atoms among MPI ranks, one for each core or GPU, which it needs not be told on one machine. On
-    several machines put mpiexec or srun before the command and leave out --ranks.
+    several machines put mpiexec or srun --mpi=pmi2 before the command and leave out --ranks.
     A run that was stopped goes on from its last checkpoint by --resume: without thermostat as if it had not been
     stopped, to rounding; with one correctly, but with other random forces, which LAMMPS does not keep.
 
     \b
     Examples:
       openmm-allegro lammps --model water.safetensors --structure water.pdb --duration-ps 100 --ranks 4 --output run
-      srun -n 64 openmm-allegro lammps water.toml --pressure-bar 1 --output run
-      srun -n 64 openmm-allegro lammps --resume --output run
+      srun --mpi=pmi2 -n 64 openmm-allegro lammps water.toml --pressure-bar 1 --output run
+      srun --mpi=pmi2 -n 64 openmm-allegro lammps --resume --output run
     """  # noqa: D301
     with answering(as_json) as answer:
         from openmm_allegro.lammps_config import load_config

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from openmm_allegro import units
-from openmm_allegro.reported_files import whole_frames
+from openmm_allegro.reported_files import remove_cells, whole_frames
 from openmm_allegro.restart import FASTEST_ATOM
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class Checkpoints:
         if self.communicator.Get_rank() == 0:
             path = Path(NAME.format(step))
             unfinished = Path(path.name + UNFINISHED)
-            ctypes.CDLL(None).fflush(None)  # LAMMPS keeps frames of xtc back
             self.frames.check(step)
             for file in (self.frames.path, self.log, unfinished):
                 _to_disk(file)
@@ -102,20 +101,32 @@ class Checkpoints:
 
 
 class WrittenFrames:
-    """The file to which LAMMPS writes frames; of xtc it does not notice that the disk is full."""
+    """The file to which LAMMPS writes frames; of xtc it does not notice that the disk is full.
 
-    def __init__(self, path: Path, first_step: int, every: int) -> None:
+    Where nothing is periodic it writes the box that it has drawn around the atoms, which is taken out.
+    """
+
+    def __init__(self, path: Path, first_step: int, every: int, periodic: bool) -> None:
         """first_step: that of the checkpoint after which the file begins; every: steps between frames."""
         self.path = path
         self.before = first_step // every
         self.every = every
+        self.periodic = periodic
         self.end = 0
         """Byte where the frames end that have been found."""
 
+    def look(self) -> None:
+        """Find the frames that are there since the last look."""
+        ctypes.CDLL(None).fflush(None)  # LAMMPS keeps frames of xtc back
+        start = self.end
+        found, self.end = whole_frames(self.path, start)
+        self.before += found
+        if not self.periodic:
+            remove_cells(self.path, start, self.end)
+
     def check(self, step: int) -> None:
         """Refuse to go on when a frame is missing that should be there at this step."""
-        found, self.end = whole_frames(self.path, self.end)
-        self.before += found
+        self.look()
         if self.before < step // self.every:
             raise OSError(
                 errno.ENOSPC,

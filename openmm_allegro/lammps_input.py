@@ -114,7 +114,11 @@ def _thermo(config: LammpsConfig) -> list[str]:
 
 
 def _integration(config: LammpsConfig, step: int) -> list[str]:
-    """Its fixes, those of the same name and kind as before a restart, which LAMMPS gives their state back."""
+    """Its fixes, those of the same name and kind as before a restart, which LAMMPS gives their state back.
+
+    Random forces push the whole system: it would drift, and a temperature of 3n - 3 degrees of freedom be too high.
+    `fix langevin … zero yes` takes the same force from atoms of all masses, which heats light ones.
+    """
     temperature, lines = config.temperature_k, []
     if config.ensemble == "NPT":
         pressure, period = config.pressure_bar, config.barostat_ps
@@ -126,6 +130,7 @@ def _integration(config: LammpsConfig, step: int) -> list[str]:
             f"fix thermostat all langevin {temperature!r} {temperature!r} {1 / config.friction_per_ps!r} "
             f"{thermostat_seed(config, step)}"
         )
+        lines.append("fix at_rest all momentum 1 linear 1 1 1")
     return lines
 
 

@@ -3,21 +3,25 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from openmm_allegro import run_lock
 from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.lammps_input import ATOMS, DYNAMICS, SCRIPT, SETUP
 from openmm_allegro.lammps_prepare import prepare
 from openmm_allegro.lammps_run import ERROR, LAMMPS_LOG, Tell, run_rank
-from openmm_allegro.mpi_library import is_launched, load_lammps, mpiexec
+from openmm_allegro.mpi_library import check_world, is_launched, load_lammps, mpiexec
 
 
 def run_lammps(
@@ -43,11 +47,13 @@ def run_lammps(
         raise ValueError(f"`ranks` is {ranks}; it must be at least 1")
     if not dry_run:
         load_lammps()  # or say what is missing before anything is written
-    prepare(config, folder, resume)
-    if dry_run:
-        return {"output_dir": folder, "input": [ATOMS, SETUP, DYNAMICS, SCRIPT]}
-    with _bar(config, Console(stderr=True)) as tell:
-        return _launch(folder, ranks or max(1, torch.cuda.device_count()), tell)
+        check_world(1)
+    with run_lock.held(folder):
+        prepare(config, folder, resume)
+        if dry_run:
+            return {"output_dir": folder, "input": [ATOMS, SETUP, DYNAMICS, SCRIPT]}
+        with _bar(config, Console(stderr=True)) as tell:
+            return _launch(folder, ranks or max(1, torch.cuda.device_count()), tell)
 
 
 def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None, resume: bool) -> dict[str, object] | None:
@@ -55,21 +61,23 @@ def _run_launched(config: LammpsConfig, folder: Path, ranks: int | None, resume:
     from mpi4py import MPI
 
     world = MPI.COMM_WORLD
+    check_world(world.Get_size())
     if ranks is not None and ranks != world.Get_size():
         raise ValueError(f"`ranks` is {ranks}, but {world.Get_size()} ranks have been started; leave it out")
-    problem = ""
-    if world.Get_rank() == 0:
-        try:
-            prepare(config, folder, resume)
-        except (ValueError, OSError) as error:
-            problem = str(error)
-    problem = world.bcast(problem)
-    if problem and world.Get_rank() > 0:
-        raise SystemExit(1)  # the first rank says why
-    if problem:
-        raise ValueError(problem)
-    console = Console(stderr=True)
-    with _bar(config, console) if world.Get_rank() == 0 else contextlib.nullcontext(_nothing) as tell:
+    is_first, console = world.Get_rank() == 0, Console(stderr=True)
+    with contextlib.ExitStack() as stack:
+        failure: Exception | None = None
+        if is_first:
+            try:
+                stack.enter_context(run_lock.held(folder))
+                prepare(config, folder, resume)
+            except Exception as error:  # whatever it is, the other ranks must not wait for this one
+                failure = error
+        if world.bcast(failure is not None) and not is_first:
+            raise SystemExit(1)  # the first rank says why
+        if failure is not None:
+            raise failure
+        tell = stack.enter_context(_bar(config, console)) if is_first else _nothing
         try:
             return run_rank(folder, tell)
         except Exception as error:
@@ -84,7 +92,10 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
     environment = {"OMP_NUM_THREADS": "1"} | os.environ  # a rank a core
     answer: dict[str, object] = {}
     (folder / ERROR).unlink(missing_ok=True)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        _sigterm_interrupts(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process,
+    ):
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -94,6 +105,9 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
             raise KeyboardInterrupt(
                 f"stopped; what there is of the run is in `{folder}`, `--resume` goes on with it"
             ) from None
+        except BaseException:
+            process.terminate()
+            raise
     if (folder / ERROR).is_file():
         raise ValueError((folder / ERROR).read_text())
     if process.returncode != 0 or not isinstance(answer.get("result"), dict):
@@ -102,6 +116,23 @@ def _launch(folder: Path, ranks: int, tell: Tell) -> dict[str, object]:
             "far it came, and `--resume` goes on from the last checkpoint"
         )
     return dict(answer["result"])  # type: ignore[call-overload]
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, which ends a job whose time is over, as Ctrl-C: it reaches this process and not its ranks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _heard(line: str, tell: Tell) -> dict[str, object]:

@@ -5,12 +5,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openmm_allegro.ensemble_file import load_for_dynamics
-from openmm_allegro.lammps_checkpoint import NAME, saved_step
+from openmm_allegro.lammps_checkpoint import NAME as CHECKPOINT
+from openmm_allegro.lammps_checkpoint import saved_step
 from openmm_allegro.lammps_config import MAY_CHANGE, LammpsConfig, load_config
-from openmm_allegro.lammps_input import CONFIG, write_input
+from openmm_allegro.lammps_input import ATOMS, CONFIG, DYNAMICS, SCRIPT, SETUP, TYPES, write_input
 from openmm_allegro.lammps_log import LOG
-from openmm_allegro.resumable import check_exists, check_not_beyond, check_same_files, check_same_options
-from openmm_allegro.structure import read_structure
+from openmm_allegro.lammps_run import ERROR, LAMMPS_LOG
+from openmm_allegro.resumable import (
+    INPUTS,
+    check_empty,
+    check_exists,
+    check_not_beyond,
+    check_same_files,
+    check_same_options,
+)
+from openmm_allegro.structure import read_structure, structure_files
+
+WRITTEN = (
+    *(LOG, LAMMPS_LOG, ERROR, INPUTS, ATOMS, TYPES, SETUP, DYNAMICS, SCRIPT),
+    *(f"{name}.{suffix}" for name in ("trajectory", "continuation") for suffix in ("dcd", "xtc")),
+    *(file for name in ("start", "final") for file in structure_files(name)),
+)
+"""What a run writes besides its options and checkpoints."""
 
 log = logging.getLogger("openmm_allegro")
 
@@ -29,7 +45,9 @@ def prepare(config: LammpsConfig, folder: Path, resume: bool) -> None:
     if resume:
         step = _prepare_to_resume(config, folder)
     else:
-        _check_empty(folder)
+        step_there = saved_step(folder)
+        checkpoint = [] if step_there is None else [CHECKPOINT.format(step_there)]
+        check_empty(folder, CONFIG, [*checkpoint, *WRITTEN])
         _write_input(config, folder)
     if step is None and config.minimize:
         log.info("minimising the energy")
@@ -53,21 +71,9 @@ def _prepare_to_resume(config: LammpsConfig, folder: Path) -> int | None:
     return step
 
 
-def _check_empty(folder: Path) -> None:
-    step = saved_step(folder)
-    checkpoint = [] if step is None else [NAME.format(step)]
-    for name in (CONFIG, LOG, "trajectory.dcd", "trajectory.xtc", "continuation.dcd", "continuation.xtc", *checkpoint):
-        if (folder / name).exists():
-            raise FileExistsError(
-                f"`{folder}` already has `{name}` of another run; choose a new folder, or go on with that run by "
-                "`--resume`"
-            )
-
-
 def _write_input(config: LammpsConfig, folder: Path) -> None:
     structure = read_structure(config.structure, config.replicate)
     if config.ensemble == "NPT" and structure.topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"`pressure_bar` is set, but `{config.structure}` has no periodic box")
     model = load_for_dynamics(config.model)
-    folder.mkdir(parents=True, exist_ok=True)
     write_input(folder, config, model.config, structure)

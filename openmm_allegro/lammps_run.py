@@ -110,8 +110,9 @@ class RankRun:
         self.continuation = Path(f"continuation.{config.trajectory_format}")
         self.first_step = saved or 0
         goes_on = self.first_step >= config.report_every
-        frames = WrittenFrames(self.continuation if goes_on else self.trajectory, self.first_step, config.report_every)
-        self.checkpoints = Checkpoints(lmp, force.communicator, config.checkpoint_every, Path(LOG), frames)
+        written = self.continuation if goes_on else self.trajectory
+        self.frames = WrittenFrames(written, self.first_step, config.report_every, self.periodic)
+        self.checkpoints = Checkpoints(lmp, force.communicator, config.checkpoint_every, Path(LOG), self.frames)
         self.spoken = 0.0
 
     def run(self) -> dict[str, object] | None:
@@ -139,21 +140,23 @@ class RankRun:
             self.force.check()
             self.write_structure("start")
         else:
-            self.lmp.commands_list(continued(self.config, self.checkpoints.frames.path.name, self.saved))
+            self.lmp.commands_list(continued(self.config, self.frames.path.name, self.saved))
         self.log.start(n_frames)
         self.checkpoints.start(self.saved)
 
     def step_to_the_end(self, started: float) -> None:
-        """A line of the log at a time; checkpoints are kept after the line that they may be counted with."""
+        """From a line of the log, or a checkpoint, to the next; one is kept after the line that it is counted with."""
         n_steps, every, step = self.config.n_steps, self.config.report_every, self.first_step
         while step < n_steps:
-            steps = min(every - step % every, n_steps - step)
+            steps = min(n_steps - step, *(each - step % each for each in (every, self.config.checkpoint_every)))
             self.lmp.command(f"run {steps} {'pre no ' if step > self.first_step else ''}post no")
             self.force.check()
             step += steps
             if step % every == 0:
                 seconds = time.perf_counter() - started
                 self.log.write(step, self.config.ns_per_day(step - self.first_step, seconds))
+                if self.is_first:
+                    self.frames.look()
             self.checkpoints.keep(step)
 
     def join(self, step: int) -> None:

@@ -22,6 +22,9 @@ INSTALL = 'install them by `pip install "openmm-allegro[lammps]"`'
 LAUNCHED_BY = ("PMI_RANK", "PMIX_RANK", "MPI_LOCALRANKID")
 """What launchers leave in the environment of a rank."""
 
+TASKS = ("SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+"""Where they leave how many there are."""
+
 
 def open_lammps(arguments: list[str] | None = None) -> "lammps.lammps":
     """A LAMMPS on the ranks of this `mpiexec`, or on this process alone. arguments: as on LAMMPS's command line."""
@@ -54,6 +57,17 @@ def mpiexec() -> str:
 def is_launched() -> bool:
     """Whether `mpiexec` or `srun` has started this process."""
     return any(name in os.environ for name in LAUNCHED_BY)
+
+
+def check_world(size: int) -> None:
+    """Refuse tasks that do not find each other, each of which would do the whole run. size: ranks that one sees."""
+    for name in TASKS:
+        count = os.environ.get(name, "")
+        if size == 1 and count.isdigit() and int(count) > 1:
+            raise ValueError(
+                f"`{name}` says that {count} tasks were started here, but this one sees no other, so that each would "
+                f"do the whole run; start them by `srun --mpi=pmi2 -n {count}` or by `mpiexec` of MPICH, or one task"
+            )
 
 
 def find_mpi() -> bool:

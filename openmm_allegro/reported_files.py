@@ -7,7 +7,7 @@ s // report_every frames and log lines; what is in the files beyond was written 
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -120,6 +120,22 @@ def whole_frames(path: Path, start: int) -> tuple[int, int]:
         start, frame_bytes = max(start, DCD_HEADER), _dcd_frame_bytes(header)
         n_frames = (size - start) // frame_bytes
         return n_frames, start + n_frames * frame_bytes
+
+
+def remove_cells(path: Path, start: int, end: int) -> None:
+    """Set the cell to zero, which is none to all readers, in the whole frames between two bytes, 0 for the first."""
+    if end <= start:
+        return
+    with path.open("r+b") as file:
+        if path.suffix == ".dcd":
+            starts: Sequence[int] = range(max(start, DCD_HEADER), end, _dcd_frame_bytes(file.read(DCD_HEADER)))
+            offset, n_bytes = 4, 48  # after the length of the record
+        else:
+            starts = (start, *_xtc_frame_ends(file, end, end, start))[:-1]
+            offset, n_bytes = 16, 36  # after magic number, atoms, step and time
+        for frame in starts:
+            file.seek(frame + offset)
+            file.write(bytes(n_bytes))
 
 
 def _opened(path: Path, n_frames: int) -> BinaryIO:

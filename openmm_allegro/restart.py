@@ -78,7 +78,23 @@ def saved_step(folder: Path) -> int | None:
     path = folder / STATE
     if not path.is_file():
         return None
-    return openmm.XmlSerializer.deserialize(path.read_text()).getStepCount()
+    try:
+        return openmm.XmlSerializer.deserialize(path.read_text()).getStepCount()
+    except (openmm.OpenMMException, ValueError, AttributeError) as error:  # no XML, no text, or that of a System
+        raise ValueError(
+            f"`{path}` is not the whole State that a run goes on from ({error or 'it is empty'}); put it back, or "
+            "start a new run from the last structure"
+        ) from error
+
+
+def check_not_lost(folder: Path, reported: list[Path]) -> None:
+    """Refuse to start again what has been reported, since the first State is there before. reported: files of it."""
+    for path in reported:
+        if not (folder / STATE).is_file() and path.is_file() and path.stat().st_size > 0:
+            raise ValueError(
+                f"`{folder}` has `{path.name}`, but no `{STATE}`, from which the run would go on; put it back, or "
+                "start a new run in another folder"
+            )
 
 
 def load_checkpoint(simulation: app.Simulation, folder: Path) -> None:

@@ -18,17 +18,19 @@ from openmm import app, unit
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from openmm_allegro import restart
+from openmm_allegro import restart, run_lock
 from openmm_allegro.checkpoint import is_ensemble, write_whole
 from openmm_allegro.minimize import minimize_energy
+from openmm_allegro.model_file import loaded
 from openmm_allegro.reported_files import cut_back
-from openmm_allegro.resumable import INPUTS, check_exists, check_not_beyond, check_same_files, digests
+from openmm_allegro.resumable import INPUTS, check_empty, check_exists, check_not_beyond, check_same_files, digests
+from openmm_allegro.scripted import ScriptedModel
 from openmm_allegro.simulate_config import SimulateConfig, check_resumable, load_config
-from openmm_allegro.simulate_reports import UNCERTAINTY, add_reporters
+from openmm_allegro.simulate_reports import PRESSURE, UNCERTAIN_FRAMES, UNCERTAINTY, add_reporters
 from openmm_allegro.simulate_stages import Schedule, stage_structure
 from openmm_allegro.simulate_system import build_simulation
 from openmm_allegro.stages import Ensemble
-from openmm_allegro.structure import read_structure, write_structure
+from openmm_allegro.structure import Structure, read_structure, structure_files, write_structure
 from openmm_allegro.uncertainty_reporter import SpreadExceeded
 
 CONFIG = "simulation.toml"
@@ -72,29 +74,25 @@ def simulate(
     that of a run that was never stopped. progress: show a bar when standard error is a terminal.
     """
     folder = Path(output_dir)
-    config = _with_absolute_paths(config)
+    with run_lock.held(folder):
+        return _simulate(_with_absolute_paths(config), folder, resume, progress)
+
+
+def _simulate(config: SimulateConfig, folder: Path, resume: bool, progress: bool) -> SimulateResult:
     trajectory = folder / f"trajectory.{config.trajectory_format}"
     last_step = None
     if resume:
         last_step = _step_to_resume(folder, config)
     else:
-        _check_empty(folder)
+        check_empty(folder, CONFIG, _written(config))
     structure = read_structure(config.structure, config.replicate)
-    if structure.topology.getPeriodicBoxVectors() is None:
-        for name, is_set in (("pressure_bar", config.uses_pressure), ("pressure_every", config.pressure_every)):
-            if is_set:
-                raise ValueError(f"`{name}` is set, but `{config.structure}` has no periodic box")
-    if config.uncertainty_every is not None and not is_ensemble(config.model):
-        raise ValueError(
-            f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "
-            "ensemble`"
-        )
+    _check_possible(config, structure)
     simulation = build_simulation(config, structure, last_step)
 
-    folder.mkdir(parents=True, exist_ok=True)
     with _told_in_words(simulation, config, folder):
+        if last_step is None or config != _with_absolute_paths(resume_config(folder, None, {})):
+            _write_inputs(config, simulation, folder)  # a later resume goes on with these options
         if last_step is None:
-            _write_inputs(config, simulation, folder)
             _start(simulation, config, folder)
         else:
             restart.load_checkpoint(simulation, folder)
@@ -133,23 +131,31 @@ def _with_absolute_paths(config: SimulateConfig) -> SimulateConfig:
     return config.model_copy(update={"model": config.model.resolve(), "structure": config.structure.resolve()})
 
 
-def _check_empty(folder: Path) -> None:
-    names = (
-        "trajectory.dcd",
-        "trajectory.xtc",
-        restart.LOG,
-        restart.CHECKPOINT,
-        restart.STATE,
-        CONFIG,
-        SYSTEM,
-        UNCERTAINTY,
-    )
-    for name in names:
-        if (folder / name).exists():
-            raise FileExistsError(
-                f"`{folder}` already has `{name}` of another run; choose a new folder, or go on with that run by "
-                "`--resume`"
-            )
+def _written(config: SimulateConfig) -> list[str]:
+    """What a run writes besides its options."""
+    names = ["start", "final", *(stage.name for stage in config.stages)]
+    structures = [file for name in names for file in structure_files(name)]
+    checkpoint = [restart.CHECKPOINT, restart.STATE, SYSTEM, INPUTS]
+    tables = [restart.LOG, PRESSURE, UNCERTAINTY, UNCERTAIN_FRAMES]
+    return ["trajectory.dcd", "trajectory.xtc", *tables, *checkpoint, *structures]
+
+
+def _check_possible(config: SimulateConfig, structure: Structure) -> None:
+    """Refuse what this structure or this model cannot have, before anything is written."""
+    if structure.topology.getPeriodicBoxVectors() is None:
+        for name, is_set in (("pressure_bar", config.uses_pressure), ("pressure_every", config.pressure_every)):
+            if is_set:
+                raise ValueError(f"`{name}` is set, but `{config.structure}` has no periodic box")
+    if config.uncertainty_every is not None and not is_ensemble(config.model):
+        raise ValueError(
+            f"`uncertainty_every` is set, but `{config.model}` is one model; make an ensemble of it by `openmm-allegro "
+            "ensemble`"
+        )
+    if config.pressure_every is not None and isinstance(loaded(config.model, config.model_units), ScriptedModel):
+        raise ValueError(
+            f"`pressure_every` is set, but `{config.model}` runs as it is, and pressures are known of Allegro models "
+            "only; leave `pressure_every` out"
+        )
 
 
 def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
@@ -157,6 +163,7 @@ def _step_to_resume(folder: Path, config: SimulateConfig) -> int | None:
     check_resumable(_with_absolute_paths(resume_config(folder, None, {})), config, folder)
     check_same_files(config, folder)
     last_step = restart.saved_step(folder)
+    restart.check_not_lost(folder, [folder / f"trajectory.{config.trajectory_format}", folder / restart.LOG])
     check_not_beyond(last_step, config.n_steps, folder)
     return last_step
 

@@ -13,7 +13,7 @@ from openmm import app
 
 from openmm_allegro.simulate_config import SimulateConfig
 from openmm_allegro.stages import Leg
-from openmm_allegro.structure import write_structure
+from openmm_allegro.structure import structure_files, write_structure
 
 RAMP_STEPS = 10
 """Steps between changes of the temperature in a ramp."""
@@ -103,6 +103,6 @@ def temperature_at(leg: Leg, step: int) -> float:
 
 
 def stage_structure(folder: Path, name: str) -> Path | None:
-    """The structure after a stage, once it is there."""
-    paths = [folder / f"{name}{suffix}" for suffix in (".pdb", ".cif")]
-    return next((path for path in paths if path.is_file()), None)
+    """The structure after a stage, once it is there; the newer one where it was done again and now needs mmCIF."""
+    paths = [folder / file for file in structure_files(name)]
+    return max((path for path in paths if path.is_file()), key=lambda path: path.stat().st_mtime_ns, default=None)

@@ -66,12 +66,18 @@ def write_structure(folder: Path, name: str, topology: app.Topology, state: open
     return write_positions(folder, name, topology, state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
 
 
+def structure_files(name: str) -> tuple[str, str]:
+    """What a structure of this name may be called."""
+    return name + ".pdb", name + ".cif"
+
+
 def write_positions(folder: Path, name: str, topology: app.Topology, positions_nm: Array) -> Path:
     """Write positions (n, 3) [nm] and the topology's box in the same way."""
     reach = np.abs(positions_nm).max()
     fits = topology.getNumAtoms() < 100_000 and reach < WIDEST_PDB_NM
-    writer, suffix = (app.PDBFile, ".pdb") if fits else (app.PDBxFile, ".cif")
-    path = folder / (name + suffix)
+    pdb, cif = structure_files(name)
+    writer, file_name = (app.PDBFile, pdb) if fits else (app.PDBxFile, cif)
+    path = folder / file_name
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
         writer.writeFile(topology, positions_nm * unit.nanometer, file, keepIds=True)

@@ -67,12 +67,12 @@ def assert_same_run(one: Path, other: Path, suffix: str = "dcd") -> None:
         np.testing.assert_allclose(np.float64(log[name]), np.float64(other_log[name]), rtol=1e-5, err_msg=name)
 
 
-def signal_once_it_runs(folder: Path, number: int) -> threading.Thread:
-    """Start a thread that sends this process a signal as soon as the run in the folder has logged a step."""
+def signal_once_it_runs(folder: Path, number: int, lines: int = 1) -> threading.Thread:
+    """Start a thread that sends this process a signal as soon as the run in the folder has logged so many lines."""
 
     def wait_and_send() -> None:
         log = folder / "log.csv"
-        while not (log.is_file() and log.read_text().count("\n") > 1):
+        while not (log.is_file() and log.read_text().count("\n") > lines):
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 

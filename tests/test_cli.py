@@ -282,7 +282,7 @@ def test_an_unknown_option_in_a_file_is_told_with_the_nearest(capfd, tmp_path):
 
 def test_an_existing_run_is_refused_in_one_line(capfd, finished_run):
     said = complaint(capfd, "simulate", finished_run.parent / "run.toml", "--output", finished_run)
-    assert "already has `trajectory.dcd` of another run" in said
+    assert "already has `simulation.toml` of another run" in said
 
 
 def test_a_stopped_run_is_told_how_to_go_on(capfd, inputs, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library"},
+    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library", "run_lock"},
     {"config", "run_config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary"},
     {"lammps_data", "context_constraints", "atom_types", "system_checks", "resumable"},
     {"radial", "operators", "neighbors", "dense"},
@@ -25,7 +25,8 @@ LAYERS = [
     {"lammps_force"},
     {"lammps_input", "lammps_checkpoint"},
     {"lammps_log"},
-    {"lammps_run", "lammps_prepare"},
+    {"lammps_run"},
+    {"lammps_prepare"},
     {"lammps_launch"},
     {
         "export_file",

@@ -181,6 +181,25 @@ def test_frames_are_whole_molecules_in_the_box_of_their_time(npt_run):
     assert np.abs(start.xyz - given.xyz).max() < 0.3  # minimised, not wrapped
 
 
+@pytest.mark.slow
+def test_the_thermostat_keeps_its_temperature_and_the_centre_of_mass(inputs, tmp_path):
+    """Of 6 atoms, where one degree of freedom too many, or the same kick for all masses, is 20 % or 60 %."""
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    places = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [9, 9, 9], [9.96, 9, 9], [8.76, 9.93, 9]]
+    ase.Atoms("OH2OH2", places).write(tmp_path / "two.xyz")
+    files = {"model": inputs / "model.safetensors", "structure": tmp_path / "two.xyz", "report_every": 10}
+    run_lammps(LammpsConfig.model_validate(files | {"steps": 4000, "friction_per_ps": 100}), tmp_path / "run", 1)
+    kelvin = np.float64(read_log(tmp_path / "run")['"Temperature (K)"'])
+    # kinetic energies are new every 1 / friction = 20 steps: 200 times 3·6 - 3 squares, of relative variance 2
+    assert kelvin.mean() == pytest.approx(300, rel=4 * np.sqrt(2 / (200 * 15)))
+    masses = np.array([15.999, 1.008, 1.008] * 2)
+    centres = np.einsum("a,fax->fx", masses, read_frames(tmp_path / "run").xyz.astype(np.float64)) / masses.sum()
+    # half a kick a step moves it before it is put to rest: friction · timestep / 2 = 1/40 of what diffusion would do,
+    # sqrt(2 kT / (mass · friction) · 2 ps) = 0.05 nm
+    assert np.ptp(centres, axis=0).max() < 0.01
+
+
 def test_input_has_the_structure_to_the_last_digit_and_no_run_is_made(inputs, tmp_path, capsys):
     files = ["--model", str(inputs / "model.safetensors"), "--structure", str(inputs / "water.pdb")]
     flags = [*files, "--duration-ps", "1", "--output", str(tmp_path / "dry"), "--dry-run", "--json"]
@@ -227,6 +246,16 @@ def test_wrong_runs_are_refused_before_any_rank_starts(inputs, tmp_path):
         run_lammps(config, tmp_path / "run", dry_run=True)
     with pytest.raises(ValueError, match="`ranks` is 0; it must be at least 1"):
         run_lammps(config, tmp_path / "other", ranks=0)
+
+
+@pytest.mark.parametrize("name", ["run.py", "atoms.data", "inputs.json", "start.pdb", "final.cif", "log.lammps"])
+def test_files_of_the_user_are_not_overwritten(inputs, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    files = {"model": inputs / "model.safetensors", "structure": inputs / "water.pdb", "steps": 1}
+    with pytest.raises(FileExistsError, match=f"already has `{name}`, which this run would overwrite"):
+        run_lammps(LammpsConfig.model_validate(files), tmp_path, dry_run=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A LAMMPS run that was stopped goes on to where it would have come."""
 
 import importlib.util
+import itertools
 import json
 import os
 import resource
@@ -27,7 +28,7 @@ from openmm_allegro.lammps_input import continued, thermostat_seed
 from openmm_allegro.lammps_launch import run_lammps
 from openmm_allegro.lammps_prepare import resume_config
 from openmm_allegro.mpi_library import mpiexec
-from openmm_allegro.reported_files import join
+from openmm_allegro.reported_files import join, remove_cells
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
 
@@ -77,6 +78,14 @@ def killed(arguments, folder, after_step):
     return saved_step(folder)
 
 
+def is_alive(number):
+    """Not so one that has ended and that nobody has asked for its status, whose command line is empty."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
 def descendants(number):
     children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
     return [each for child in map(int, children) for each in (*descendants(child), child)]
@@ -108,6 +117,38 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(inputs, tmp_path, op
     assert_same_run(folder, whole, suffix)
 
 
+@needs_lammps
+@pytest.mark.slow
+def test_sigterm_ends_the_ranks_too(inputs, tmp_path):
+    (tmp_path / "run.toml").write_text(small_run(inputs, 100_000).to_toml())
+    arguments = [tmp_path / "run.toml", "--output", tmp_path / "run", "--ranks", 2]
+    process = start(arguments, stderr=subprocess.PIPE, text=True)
+    wait_for_checkpoint(process, tmp_path / "run", 0)
+    ranks = descendants(process.pid)
+    process.terminate()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "stopped; what there is of the run is in" in errors
+    assert len(ranks) >= 3  # mpiexec and two
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, ranks)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, ranks))
+
+
+@needs_lammps
+@pytest.mark.slow
+def test_checkpoints_between_reports_take_each_others_place(inputs, tmp_path):
+    (tmp_path / "run.toml").write_text(small_run(inputs, 200, report_every=200, checkpoint_every=4).to_toml())
+    process, most = start([tmp_path / "run.toml", "--output", tmp_path / "run", "--ranks", 1]), 0
+    while process.poll() is None:
+        most = max(most, len(list((tmp_path / "run").glob("checkpoint.*"))))
+        time.sleep(0.005)
+    assert process.returncode == 0
+    assert 1 <= most <= 3  # the last one, the next, and that under both of its names while they are listed
+    assert saved_step(tmp_path / "run") == 200
+
+
 def assert_same_run(one, other, suffix):
     """Every line and frame once, and the same.
 
@@ -123,8 +164,11 @@ def assert_same_run(one, other, suffix):
     frames, other_frames = read_frames(one, suffix), read_frames(other, suffix)
     assert frames.n_frames == other_frames.n_frames == len(log['"Step"'])
     np.testing.assert_allclose(frames.xyz, other_frames.xyz, rtol=0, atol=1e-6 if suffix == "dcd" else 1.1e-3)
-    if '"Box Volume (nm^3)"' in log:  # else the box is drawn around the atoms now and then
+    if '"Box Volume (nm^3)"' in log:
         np.testing.assert_allclose(frames.unitcell_lengths, other_frames.unitcell_lengths, rtol=1e-6)
+    else:
+        assert frames.unitcell_lengths is None
+        assert other_frames.unitcell_lengths is None
     np.testing.assert_array_equal(frames.time, other_frames.time)
     if suffix == "xtc":
         np.testing.assert_allclose(frames.time, np.float64(log['"Time (ps)"']), rtol=1e-6)
@@ -197,17 +241,19 @@ def test_another_run_is_not_resumed(finished, options, sentence):
 
 @needs_lammps
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", [[8, 8, 8, 90, 80, 70], None], ids=["triclinic", "molecule without a box"])
-def test_a_run_in_another_box_goes_on(inputs, tmp_path, cell):
+@pytest.mark.parametrize(
+    ("cell", "suffix"), [([8, 8, 8, 90, 80, 70], "dcd"), (None, "dcd"), (None, "xtc")], ids=["triclinic", "none", "xtc"]
+)
+def test_a_run_in_another_box_goes_on(inputs, tmp_path, cell, suffix):
     """Atoms outside the triclinic box keep their places; without one LAMMPS draws a box around the atoms."""
     places = [[-0.5, 7.5, 1], [0.46, 7.5, 1], [-0.74, 8.43, 1], [4, 4, 4], [4.96, 4, 4], [3.76, 4.93, 4]]
     ase.Atoms("OH2OH2", places, cell=cell, pbc=cell is not None).write(tmp_path / "atoms.xyz", format="extxyz")
     options = {"structure": tmp_path / "atoms.xyz", "friction_per_ps": 0, "temperature_k": 3000.0, "minimize": False}
-    config = small_run(inputs, 22, **options)
+    config = small_run(inputs, 22, trajectory_format=suffix, **options)
     run_lammps(config, tmp_path / "whole", 1)
     run_lammps(config.model_copy(update={"steps": 12}), tmp_path / "run", 2)
     run_lammps(config, tmp_path / "run", 1, resume=True)
-    assert_same_run(tmp_path / "run", tmp_path / "whole", "dcd")
+    assert_same_run(tmp_path / "run", tmp_path / "whole", suffix)
 
 
 @needs_lammps
@@ -222,7 +268,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(inputs, tmp_path
     assert read_frames(folder).n_frames == 1
     for path in (folder / "lammps.toml", folder / "log.csv", folder / "trajectory.dcd"):
         path.unlink()
-    with pytest.raises(FileExistsError, match=r"already has `checkpoint.5.restart` of another run; choose"):
+    with pytest.raises(FileExistsError, match=r"already has `checkpoint.5.restart`, which this run would overwrite"):
         run_lammps(config, folder, 1)
 
 
@@ -309,14 +355,33 @@ def test_frames_are_joined_also_after_a_kill_on_the_way(tmp_path, suffix, n_atom
     content = continuation.read_bytes()
     for _ in range(2):
         join(trajectory, continuation, 5, 10)
-        topology = mdtraj.Topology()
-        residue = topology.add_residue("A", topology.add_chain())
-        for _ in range(n_atoms):
-            topology.add_atom("A", None, residue)
-        frames = mdtraj.load(str(trajectory), top=topology)
+        frames = mdtraj.load(str(trajectory), top=unnamed_atoms(n_atoms))
         np.testing.assert_allclose(frames.xyz, places[:5], atol=1e-3)
         assert not continuation.exists()
         continuation.write_bytes(content)  # as if killed before it was taken away, with frames in both files
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "xtc"])
+@pytest.mark.parametrize("n_atoms", [3, 24])
+def test_cells_are_taken_out_of_frames_as_they_are_added_and_nothing_else(tmp_path, suffix, n_atoms):
+    two, path, whole = (tmp_path / f"{name}.{suffix}" for name in ("two", "trajectory", "whole"))
+    places = np.random.default_rng(5).uniform(0, 2, (6, n_atoms, 3))
+    for written, n_frames in ((two, 2), (path, 6), (whole, 6)):
+        write_frames(written, places[:n_frames], 10)
+    for start, end in itertools.pairwise([0, two.stat().st_size, path.stat().st_size]):
+        remove_cells(path, start, end)
+    frames, given = (mdtraj.load(str(file), top=unnamed_atoms(n_atoms)) for file in (path, whole))
+    assert frames.unitcell_lengths is None
+    np.testing.assert_allclose(given.unitcell_lengths, 2)
+    np.testing.assert_array_equal(frames.xyz, given.xyz)
+
+
+def unnamed_atoms(n_atoms):
+    topology = mdtraj.Topology()
+    residue = topology.add_residue("A", topology.add_chain())
+    for _ in range(n_atoms):
+        topology.add_atom("A", None, residue)
+    return topology
 
 
 def write_frames(path, places, first_step):
@@ -324,15 +389,14 @@ def write_frames(path, places, first_step):
     residue = topology.addResidue("A", topology.addChain())
     for _ in range(places.shape[1]):
         topology.addAtom("A", app.Element.getBySymbol("H"), residue)
-    box = np.eye(3) * 2 * unit.nanometer
+    topology.setUnitCellDimensions((2, 2, 2) * unit.nanometer)
     timestep = 0.001 * unit.picosecond
     if path.suffix == ".xtc":
         file = app.XTCFile(str(path), topology, timestep, first_step, 10)
     for number, frame in enumerate(places):
         if path.suffix == ".xtc":
-            file.writeModel(frame * unit.nanometer, periodicBoxVectors=box)
+            file.writeModel(frame * unit.nanometer)
             continue
         with path.open("wb" if number == 0 else "r+b") as opened:
-            app.DCDFile(opened, topology, timestep, first_step, 10, append=number > 0).writeModel(
-                frame * unit.nanometer, periodicBoxVectors=box
-            )
+            dcd = app.DCDFile(opened, topology, timestep, first_step, 10, append=number > 0)
+            dcd.writeModel(frame * unit.nanometer)

@@ -190,6 +190,15 @@ def test_a_model_run_as_it_is_refuses_what_it_cannot_do(folder):
         AllegroForce(model, None, kernels=True, **options)
 
 
+def test_pressures_of_a_model_run_as_it_is_are_refused_before_anything_is_written(folder, tmp_path, capsys):
+    ase.Atoms("OH2", [[1, 1, 1], [1.96, 1, 1], [0.76, 1.93, 1]], cell=[9, 9, 9], pbc=True).write(tmp_path / "one.xyz")
+    words = ["simulate", "--model", folder / "gnn.nequip.pth", "--model-units", "eV", "angstrom", "--steps", 1]
+    words += ["--structure", tmp_path / "one.xyz", "--pressure-every", 1, "--output", tmp_path / "run"]
+    assert main([str(word) for word in words]) == 1
+    assert "gnn.nequip.pth` runs as it is, and pressures are known of Allegro models only" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_units_are_asked_for_and_never_guessed(folder):
     with pytest.raises(ValueError, match="does not say what units .* `model_units=.*convert it once by"):
         loaded(folder / "plain.ckpt")

@@ -166,6 +166,16 @@ def test_a_finished_run_can_be_made_longer_and_need_not_be(inputs, tmp_path):
     assert read_frames(folder).n_frames == 3
 
 
+def test_options_given_to_one_resume_hold_for_the_next(inputs, tmp_path):
+    folder = tmp_path / "run"
+    simulate(small_run(inputs, 5), folder)
+    sender = signal_once_it_runs(folder, signal.SIGINT, 4)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step"):
+        simulate(resume_config(folder, None, {"steps": 100_000, "checkpoint_every": 3}), folder, resume=True)
+    sender.join()
+    assert resume_config(folder, None, {}) == small_run(inputs, 100_000, checkpoint_every=3)
+
+
 def test_the_state_serves_where_the_checkpoint_does_not_fit(inputs, tmp_path):
     folder = tmp_path / "run"
     simulate(small_run(inputs, 10), folder)
@@ -223,9 +233,18 @@ def test_a_full_disk_is_noticed_in_xtc_too(inputs, tmp_path):
 
 def test_an_existing_run_is_never_overwritten(inputs, whole_run):
     before = (whole_run.output_dir / "log.csv").read_text()
-    with pytest.raises(FileExistsError, match="already has `trajectory.dcd` of another run; choose a new folder"):
+    with pytest.raises(FileExistsError, match="already has `simulation.toml` of another run; choose a new folder"):
         simulate(small_run(inputs, 40), whole_run.output_dir)
     assert (whole_run.output_dir / "log.csv").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["start.pdb", "final.cif", "pressure.csv", "uncertain.extxyz", "inputs.json"])
+def test_files_of_the_user_are_not_overwritten(inputs, tmp_path, name):
+    shutil.copy(inputs / "water.pdb", tmp_path / name)
+    with pytest.raises(FileExistsError, match=f"already has `{name}`, which this run would overwrite"):
+        simulate(small_run(inputs, 5), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == (inputs / "water.pdb").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -251,6 +270,23 @@ def test_files_that_were_changed_are_not_continued(inputs, tmp_path):
     (tmp_path / "run" / "log.csv").write_text("#\n5\n")
     with pytest.raises(ValueError, match="log.csv` has 1 lines, but the checkpoint beside it was written after 4"):
         simulate(small_run(inputs, 30), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("content", ["", "<State", "not XML", "<System openmmVersion='8' type='System' version='1'/>"])
+def test_a_state_that_cannot_be_read_is_told_by_its_name(inputs, whole_run, tmp_path, content):
+    shutil.copytree(whole_run.output_dir, tmp_path / "run")
+    (tmp_path / "run" / "state.xml").write_text(content)
+    with pytest.raises(ValueError, match=r"state.xml` is not the whole State that a run goes on from \(.+\); put it"):
+        simulate(small_run(inputs, 50), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("name", ["trajectory.dcd", "log.csv"])
+def test_a_run_whose_state_is_lost_does_not_start_again(inputs, whole_run, tmp_path, name):
+    for kept in (name, "simulation.toml", "inputs.json", "checkpoint.chk"):
+        shutil.copy(whole_run.output_dir / kept, tmp_path)
+    with pytest.raises(ValueError, match=f"has `{name}`, but no `state.xml`, from which the run would go on"):
+        simulate(small_run(inputs, 50), tmp_path, resume=True)
+    assert (tmp_path / name).read_bytes() == (whole_run.output_dir / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -310,6 +346,17 @@ def test_a_run_whose_inputs_have_changed_is_not_resumed(tmp_path, name):
         save_model(small_model(torch.float32, seed=9, zbl=True), tmp_path / name)
     with pytest.raises(ValueError, match=f"{name}, has changed since the run in .* was started; put the old file back"):
         simulate(config.model_copy(update={"steps": 20}), tmp_path / "run", resume=True)
+
+
+def test_a_run_goes_on_with_files_that_were_moved(tmp_path):
+    simulate(small_run(write_inputs(tmp_path), 10), tmp_path / "run")
+    moved = tmp_path / "elsewhere.safetensors"
+    (tmp_path / "model.safetensors").rename(moved)
+    with pytest.raises(FileNotFoundError, match="model.safetensors, is not there; if it was moved"):
+        simulate(resume_config(tmp_path / "run", None, {"steps": 20}), tmp_path / "run", resume=True)
+    config = resume_config(tmp_path / "run", None, {"steps": 20, "model": moved})
+    assert simulate(config, tmp_path / "run", resume=True).steps_now == 10
+    assert resume_config(tmp_path / "run", None, {}).model == moved
 
 
 @pytest.mark.parametrize("platform", ["Reference", "CPU"])

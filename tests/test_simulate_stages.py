@@ -1,5 +1,6 @@
 """Simulations in stages: figures by hand, thermostat and barostat as each stage says, and the same end after a stop."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from simulations import assert_same_run, read_frames, read_log, small_run, write
 from openmm_allegro import restart
 from openmm_allegro.simulate import resume_config, simulate
 from openmm_allegro.simulate_config import SimulateConfig, load_config
-from openmm_allegro.simulate_stages import RAMP_STEPS, temperature_at
+from openmm_allegro.simulate_stages import RAMP_STEPS, stage_structure, temperature_at
 from openmm_allegro.stages import Leg
 
 # mdtraj's reader of DCD files, used to look at them
@@ -113,6 +114,21 @@ def test_options_with_stages_are_the_same_after_a_file(tmp_path):
 def test_stages_that_make_no_sense_are_refused(stages, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         checked(*stages, **options)
+
+
+def test_a_structure_called_as_a_stage_is_not_overwritten(inputs, tmp_path):
+    shutil.copy(inputs / "water.pdb", tmp_path / "heat.pdb")
+    with pytest.raises(FileExistsError, match="already has `heat.pdb`, which this run would overwrite"):
+        simulate(staged(inputs, RAMP, structure=tmp_path / "heat.pdb"), tmp_path)
+
+
+@pytest.mark.parametrize("newer", [".pdb", ".cif"])
+def test_of_two_structures_of_a_stage_the_newer_one_counts(tmp_path, newer):
+    assert stage_structure(tmp_path, "heat") is None
+    for number, suffix in enumerate([".cif", ".pdb"] if newer == ".pdb" else [".pdb", ".cif"]):
+        (tmp_path / f"heat{suffix}").touch()
+        os.utime(tmp_path / f"heat{suffix}", ns=(number, number))
+    assert stage_structure(tmp_path, "heat") == tmp_path / f"heat{newer}"
 
 
 @pytest.fixture(scope="module")
