@@ -87,4 +87,5 @@ def _uncertainty_reporter(
         on_exceed=config.uncertainty_action,
         frames_file=frames,
         append=n_lines > 0,
+        device=config.device,
     )
