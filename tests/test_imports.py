@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library"},
+    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library", "outputs"},
     {"config", "run_config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary"},
     {"lammps_data", "context_constraints", "atom_types", "system_checks", "resumable"},
     {"radial", "operators", "neighbors", "dense"},
