@@ -77,7 +77,7 @@ def _uncertainty_reporter(
     n_lines = simulation.currentStep // interval
     if n_lines > 0:
         cut_log(table, n_lines)
-        cut_frames(frames, simulation.currentStep)
+    cut_frames(frames, simulation.currentStep)
     return UncertaintyReporter(
         table,
         interval,
