@@ -194,7 +194,7 @@ def test_the_water_example_leaves_its_report_and_figures(ab_initio_data, tmp_pat
     assert figures["structure"]["rdf_O-O"]["first_peak_nm_reference"] == pytest.approx(0.281, abs=0.003)
     assert figures["structure"]["rdf_O-O"]["first_peak_g_reference"] == pytest.approx(2.57, abs=0.3)
     # of forces with an RMS of 0.83 eV/Å, after 200 steps
-    assert figures["validation"]["forces_mae_mev_per_angstrom"] < 250
+    assert figures["errors"]["fine-tuned"]["forces_mae_mev_per_angstrom"] < 250
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@
 DATA is the folder that holds `water_rpbed3`, see `liquid_water.toml` for where the frames come from.
 1. train a model on energies and forces of water and ice (`liquid_water.toml`), 30 minutes, and fine-tune it to frames
    of the liquid that another group computed with another program (`fine_tuning.toml`), 6 minutes;
-2. run boxes of 64 molecules at 300 K, four at experiment's density and four at 1 bar, 50 ps each;
-3. compare radial distributions with those of these frames and with the peak of X-ray diffraction, take the density at
-   1 bar, and oxygen's diffusion with the correction for the size of the box;
+2. run boxes of 64 molecules at 300 K, 50 ps each: four at experiment's density with the fine-tuned model, and four at
+   1 bar with the first one, because frames of one density do not tell the pressure;
+3. compare radial distributions with those of the frames of the liquid and with the peak of X-ray diffraction, take the
+   density at 1 bar, and oxygen's diffusion with the correction for the size of the box;
 4. leave `report.png`, `figures.json` and the tables in the output folder.
 
 Nuclei are classical here. Of six functionals this one comes nearest to experiment in how water moves (P. Montero de
@@ -39,7 +40,7 @@ from openmm_allegro.systems.relaxation import relaxed
 from openmm_allegro.systems.water import water_box
 from openmm_allegro.training.config import TrainingConfig, load_config
 from openmm_allegro.training.evaluation import evaluate_files
-from openmm_allegro.training.run import TrainResult, train
+from openmm_allegro.training.run import train
 
 HERE = Path(__file__).parent
 LIQUID = "water_rpbed3/test-H2O_RPBE-D3.xyz.xz"
@@ -73,7 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--output", type=Path, default=Path("liquid-water-output"), help="a new folder")
-    parser.add_argument("--weights", type=Path, help="a model file to go on with, instead of training one")
+    parser.add_argument(
+        "--weights", type=Path, nargs=2, metavar=("FIRST", "FINE_TUNED"), help="model files in place of training"
+    )
     parser.add_argument("--minutes", type=float, default=30.0, help="of training, before six of fine-tuning")
     parser.add_argument("--viscosity", type=float, help="for the size of the box [mPa s]; else that of `viscosity_of`")
     parser.add_argument("--runs", type=int, default=4, help="at experiment's density, and as many at 1 bar")
@@ -87,16 +90,15 @@ def main() -> None:
         parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
     console = Console()
 
-    model, errors = options.weights, None
-    if model is None:
-        trained = trained_model(options.data, options.minutes, options.quick, output, console)
-        model, errors = trained.best_model, trained.validation.as_dict()
+    models, errors = options.weights, None
+    if models is None:
+        models, errors = trained_models(options.data, options.minutes, options.quick, output, console)
 
     console.rule(f"{options.runs} runs at {EXPERIMENT.density_g_per_cm3:g} g/cm³ and {options.runs} at 1 bar")
     starts = [start_of_run(options.ps, output, seed + 1) for seed in range(options.runs)]
     runs = {
         pressure: [run(model, start, options.ps, pressure, output, seed + 1) for seed, start in enumerate(starts)]
-        for pressure in (None, 1.0)
+        for model, pressure in zip(models, (1.0, None), strict=True)
     }
 
     console.rule("beside the ab initio frames and experiment")
@@ -110,8 +112,8 @@ def main() -> None:
     corrected = f"{MOTION}:temperature_k={KELVIN}:viscosity_mpa_s={viscosity}"
     (motion,), (density,) = results_as_asked([corrected], opened[None]), results_as_asked(["density"], opened[1.0])
     figures = {
-        "model": str(model),
-        "validation": errors,
+        "models": [str(model) for model in models],
+        "errors": errors,
         "runs": options.runs,
         "ps": options.ps,
         "ns_per_day": [each.ns_per_day for same in runs.values() for each in same],
@@ -127,24 +129,27 @@ def main() -> None:
         each.write_csv(output / f"{each.name}.csv")
     picture = draw_report(output / "report.png", structure, motion, density)
     report(console, structure, motion, density)
-    console.print(f"model: {model}\npicture: {picture}")
+    console.print(f"models: {models[0]}, {models[1]}\npicture: {picture}")
 
 
-def trained_model(data: Path, minutes: float, quick: bool, output: Path, console: Console) -> TrainResult:
-    """Train on water and ice, then fine-tune to the liquid; quick: a few steps of each."""
+def trained_models(
+    data: Path, minutes: float, quick: bool, output: Path, console: Console
+) -> tuple[list[Path], dict[str, object]]:
+    """Train on water and ice, then fine-tune to the liquid; quick: a few steps of each. Returns files and errors."""
     console.rule("training")
     config = training_config("liquid_water.toml", data, quick)
     if not quick:
         config = config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
     first = train(config, output / "training")
-    liquid = evaluate_files(first.best_model, [data / LIQUID], shift="constant").overall
-    console.print("on the frames of the liquid, before fine-tuning:", liquid.table())
+    on_liquid = evaluate_files(first.best_model, [data / LIQUID], shift="constant").overall
     console.rule("fine-tuning")
     config = training_config("fine_tuning.toml", data, quick)
     config = config.model_copy(update={"run": config.run.model_copy(update={"start_from": first.best_model})})
     second = train(config, output / "fine-tuning")
-    console.print(second.validation.table())
-    return second
+    errors = {"first": first.validation, "first, on the liquid": on_liquid, "fine-tuned": second.validation}
+    for name, table in errors.items():
+        console.print(name, table.table())
+    return [first.best_model, second.best_model], {name: table.as_dict() for name, table in errors.items()}
 
 
 def training_config(name: str, data: Path, quick: bool) -> TrainingConfig:
