@@ -51,8 +51,8 @@ class RunsTogether:
             numbers, (value, error) = np.arange(1, len(of_runs) + 1), _mean(of_runs)
             (points,) = axes.plot(numbers, of_runs, "o", label=label)
             if np.isfinite(error):
-                band = {"color": points.get_color(), "alpha": 0.3, "linewidth": 0}
-                axes.axhspan(value - error, value + error, label=with_error(value, error), **band)
+                low, high, color = value - error, value + error, points.get_color()
+                axes.axhspan(low, high, color=color, alpha=0.3, linewidth=0, label=with_error(value, error))
             axes.set(xlabel="run", ylabel=name, xticks=numbers)
             axes.legend(frameon=False, fontsize="small")
             return
