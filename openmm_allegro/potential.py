@@ -153,8 +153,8 @@ class Potential(torch.nn.Module):
 def usual_block_edges(on_gpu: bool) -> int:
     """Edges of a block that fill a GPU, or on a processor those whose arrays its caches still hold.
 
-    On one thread half as many took −5 to 23 % more time, four times as many 26 to 46 %; on two threads half as many took
-    as long (tests/benchmarks/block_sizes.py).
+    On one thread half as many took −5 to 23 % more time, four times as many 26 to 46 %; on two threads half as many
+    took as long (tests/benchmarks/block_sizes.py).
     """
     return 262144 if on_gpu else 4096
 
