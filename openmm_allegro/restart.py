@@ -89,8 +89,10 @@ def saved_step(folder: Path) -> int | None:
 
 def check_not_lost(folder: Path, reported: list[Path]) -> None:
     """Refuse to start again what has been reported, since the first State is there before. reported: files of it."""
+    if (folder / STATE).is_file():
+        return
     for path in reported:
-        if not (folder / STATE).is_file() and path.is_file() and path.stat().st_size > 0:
+        if path.is_file() and path.stat().st_size > 0:
             raise ValueError(
                 f"`{folder}` has `{path.name}`, but no `{STATE}`, from which the run would go on; put it back, or "
                 "start a new run in another folder"

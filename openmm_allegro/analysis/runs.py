@@ -53,8 +53,8 @@ class RunsTogether:
             if np.isfinite(error):
                 low, high, color = value - error, value + error, points.get_color()
                 axes.axhspan(low, high, color=color, alpha=0.3, linewidth=0, label=with_error(value, error))
+                axes.legend(frameon=False, fontsize="small")
             axes.set(xlabel="run", ylabel=name, xticks=numbers)
-            axes.legend(frameon=False, fontsize="small")
             return
         for y in self._on_common_points()[1]:
             axes.plot(mean.x, y, linewidth=0.4, color="0.7")
