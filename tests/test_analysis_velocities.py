@@ -76,6 +76,16 @@ def test_oscillators_have_their_wave_number_equal_weights_and_the_temperature():
     assert np.trapezoid(found.density_cm, found.wave_number_per_cm) == pytest.approx(1.0)
 
 
+def test_the_spectrum_of_a_liquid_goes_on_to_zero_where_it_tells_of_diffusion():
+    dt, friction = 0.01, 20.0
+    walk = atoms(["Li"] * 40, langevin(4000, 40, friction, dt, inner=4), times=dt * np.arange(4000))
+    found = vibrational_density(walk, "Li", resolution_per_cm=1 / (2 * LIGHT), relative_to="none")
+    omega = 2 * np.pi * LIGHT * found.wave_number_per_cm
+    lorentz = 4 * LIGHT / friction / (1 + (omega / friction) ** 2)  # of an exponential, over all wave numbers one
+    # 40 x 3 x 35 overlapping windows: 2 %; the integral ends at 1668 / cm, where 4 % are missing
+    assert found.density_cm[:4] == pytest.approx(lorentz[:4], rel=0.08)
+
+
 def test_motion_faster_than_the_frames_is_warned_of():
     # at 5 fs the spectrum ends at 3336 / cm; 3400 appears at 3271
     with pytest.warns(UserWarning, match="has 100 % of the kinetic energy, so that faster motion is probably folded"):

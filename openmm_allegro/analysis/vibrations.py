@@ -121,6 +121,7 @@ def vibrational_density(
             spectra[block] += (mass * power).sum(axis=(1, 2))
     if not spectra.any():
         raise ValueError(f"{element} does not move, so that there is no spectrum; choose another element")
+    spectra[:, [0, -1] if length % 2 == 0 else [0]] *= 2  # where `welch` has not added −ν, as it is ν itself
     spectra /= np.sinc(frequency * spacing) ** 2
     _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()))
     wave_number = frequency / LIGHT_CM_PER_PS
