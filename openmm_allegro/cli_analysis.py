@@ -36,7 +36,7 @@ List = Annotated[
     ),
 ]
 Start = Annotated[float, typer.Option(help="Time to leave out at the beginning [ps].")]
-Timestep = Annotated[float | None, typer.Option(help="Time between frames [ps]; a DCD file needs it.")]
+Timestep = Annotated[float | None, typer.Option(help="Time between frames [ps]; a DCD or PDB file needs it.")]
 Stride = Annotated[int, typer.Option(help="Take every so-many-th frame.", min=1)]
 
 

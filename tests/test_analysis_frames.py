@@ -30,6 +30,8 @@ def files(tmp_path):
     trajectory = atoms("OHH", xyz, times=2.0 + 0.5 * np.arange(6), cell=2 * np.eye(3))
     trajectory.save(str(tmp_path / "run.xtc"))
     trajectory.save(str(tmp_path / "run.dcd"))
+    for name in ("all.pdb", "run.lammpstrj", "run.gro"):
+        trajectory.save(str(tmp_path / name))
     trajectory[0].save(str(tmp_path / "run.pdb"))
     trajectory[0].atom_slice([0, 1]).save(str(tmp_path / "other.pdb"))
     return tmp_path
@@ -54,6 +56,20 @@ def test_without_times_there_is_structure_but_no_kinetics(files):
         frames.spacing_ps()
     with pytest.raises(ValueError, match=r"run.dcd` holds no times, so that nothing is known to be before 1.0 ps"):
         open_trajectory(files / "run.dcd", files / "run.pdb", start_ps=1.0)
+
+
+@pytest.mark.parametrize("name", ["all.pdb", "run.lammpstrj", "untimed.gro"])
+def test_numbers_of_frames_are_no_times(files, name):
+    untimed = [line.split(", t=")[0] for line in (files / "run.gro").read_text().splitlines()]
+    (files / "untimed.gro").write_text("\n".join(untimed) + "\n")
+    frames = open_trajectory(files / name, files / "run.pdb")
+    assert len(frames.times_ps) == 6
+    assert np.isnan(frames.times_ps).all()
+    assert open_trajectory(files / name, files / "run.pdb", timestep_ps=0.5).spacing_ps() == 0.5
+
+
+def test_times_of_a_gro_file_are_those_of_its_titles(files):
+    assert open_trajectory(files / "run.gro", files / "run.pdb").times_ps == pytest.approx(2.0 + 0.5 * np.arange(6))
 
 
 def test_without_times_a_course_is_drawn_over_the_frames(files):
@@ -98,7 +114,7 @@ def test_reading_prints_nothing_to_standard_output(files, capfd):
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", ["run.dcd", "run.xtc"])
+@pytest.mark.parametrize("name", ["run.dcd", "run.xtc", "all.pdb", "run.gro"])
 def test_another_number_of_atoms_is_refused(files, name):
     with pytest.raises(ValueError, match=f"{name}` does not hold the 2 atoms of the topology"):
         open_trajectory(files / name, files / "other.pdb", timestep_ps=1.0)

@@ -20,6 +20,8 @@ from openmm_allegro.analysis.selection import element_symbols
 BYTES_OF_A_CHUNK = 2**25
 SLOW_BYTES = 2**28
 """A pass over more than so many bytes of positions shows a bar."""
+WITH_TIMES = (".xtc", ".trr", ".nc", ".ncdf", ".netcdf", ".h5", ".hdf5", ".dtr", ".stk")
+"""Formats that hold the times of their frames; for all others mdtraj takes the number of a frame for picoseconds."""
 
 
 class OtherAtomsError(ValueError):
@@ -39,9 +41,10 @@ def open_trajectory(
 
     Data sets as extended XYZ (.xyz or .extxyz, compressed or not) are read too, if all frames have the same atoms in
     the same order; they need no topology, but take names, residues and bonds from one. `timestep_ps` is the time
-    between frames of the file, the first at zero; without it the file's own times are used. A .dcd file and a data set
-    have none: structure can be analysed then, kinetics is refused. The file is read once for times and cells, and again
-    by each analysis; frames that a run adds after that are left out.
+    between frames of the file, the first at zero; without it the file's own times are used. A .dcd file, a data set and
+    most formats of text, such as .pdb and .lammpstrj, have none: structure can be analysed then, kinetics is refused.
+    The file is read once for times and cells, and again by each analysis; frames that a run adds after that are left
+    out.
     progress: show a bar on standard error where reading is long.
     """
     path = Path(trajectory_path)
@@ -86,7 +89,14 @@ def _times(path: Path, times: NDArray[np.float64], timestep_ps: float | None) ->
     """Times of all frames, nan where neither the file nor the user knows them."""
     if timestep_ps is not None:
         return timestep_ps * np.arange(len(times), dtype=np.float64)
-    return np.full(len(times), np.nan) if path.suffix.lower() == ".dcd" else times
+    return times if _holds_times(path) else np.full(len(times), np.nan)
+
+
+def _holds_times(path: Path) -> bool:
+    if path.suffix.lower() != ".gro":
+        return path.suffix.lower() in WITH_TIMES
+    with path.open() as file:
+        return "t=" in file.readline()
 
 
 def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) -> NDArray[np.int64]:
@@ -167,11 +177,17 @@ def _read(
         except ValueError as error:
             if not any(words in str(error) for words in ("same atoms", "xyz must be shape")):
                 raise
-            raise ValueError(
-                f"`{path}` does not hold the {topology.n_atoms} atoms of the topology; "
-                f"give the topology that it was written with"
-            ) from error
+            raise _of_another_topology(path, topology) from error
+        if part.n_atoms != (topology.n_atoms if atoms is None else len(atoms)):  # formats with a topology of their own
+            raise _of_another_topology(path, topology)
         yield part
+
+
+def _of_another_topology(path: Path, topology: mdtraj.Topology) -> ValueError:
+    return ValueError(
+        f"`{path}` does not hold the {topology.n_atoms} atoms of the topology; give the topology that it was written "
+        f"with"
+    )
 
 
 @contextmanager
