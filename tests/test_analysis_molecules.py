@@ -1,5 +1,6 @@
 """Molecules that the cell cuts are put together again, whatever the cell."""
 
+import mdtraj
 import numpy as np
 import pytest
 from peptides import HELIX, TRICLINIC, backbone, peptide, shaken, wrapped
@@ -55,6 +56,34 @@ def test_bonds_are_guessed_across_the_faces_where_there_are_none():
 def test_metals_are_not_bonded():
     frames = Frames.of(atoms(["Li", "S"], np.array([[[0, 0, 0], [0.24, 0, 0]]], dtype=float)))
     assert len(bonds_of(frames)) == 0
+
+
+def in_residues(names, elements, xyz):
+    """One frame of residues, whose standard bonds are known. elements: of each residue, `M` for a site without mass."""
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for name, symbols in zip(names, elements, strict=True):
+        residue = topology.add_residue(name, chain)
+        for k, symbol in enumerate(symbols):
+            element = mdtraj.element.virtual if symbol == "M" else mdtraj.element.get_by_symbol(symbol)
+            topology.add_atom(symbol + (str(k) if symbol not in "OM" else ""), element, residue)
+    topology.create_standard_bonds()
+    return mdtraj.Trajectory(np.asarray(xyz)[None], topology)
+
+
+def test_ions_without_bonds_are_molecules_beside_water_that_has_them():
+    octahedron = 0.16 * np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+    salt = np.concatenate([waters(1, np.eye(3)), octahedron + 1.0, octahedron + 2.0])
+    frames = Frames.of(in_residues(["HOH", "PF6", "PF6"], ["OHH", "PFFFFFF", "PFFFFFF"], salt))
+    assert frames.topology.n_bonds == 2
+    assert np.array_equal(Molecules.of(frames).molecule, np.repeat([0, 1, 2], [3, 7, 7]))
+
+
+def test_sites_without_mass_belong_to_the_molecule_of_the_nearest_atom():
+    water = waters(8, np.eye(3)).reshape(8, 3, 3)
+    sites = water[:, :1] + 0.1 * (water[:, 1:] - water[:, :1]).sum(axis=1, keepdims=True)
+    found = in_residues(["HOH"] * 8, ["OHHM"] * 8, np.concatenate([water, sites], axis=1).reshape(-1, 3))
+    assert np.array_equal(Molecules.of(Frames.of(found)).molecule, np.repeat(np.arange(8), 4))
 
 
 def test_gyration_is_that_of_mass_points_by_hand():

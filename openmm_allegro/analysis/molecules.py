@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro.analysis.frames import Frames, refuse_broken
-from openmm_allegro.analysis.neighbours import unordered_pairs_within
+from openmm_allegro.analysis.neighbours import pairs_of, unordered_pairs_within
 from openmm_allegro.analysis.selection import element_masses, element_symbols
 
 Array = NDArray[np.float64]
@@ -20,6 +20,8 @@ Indices = NDArray[np.int64]
 NONMETALS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
 STRETCHED = 1.2
 """A bond is guessed where two nonmetals are closer than so many times the sum of their covalent radii."""
+FARTHEST_SITE_NM = 0.2
+"""No site without mass is farther from its atom."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,28 @@ class Molecules:
 
 
 def bonds_of(frames: Frames) -> Indices:
-    """Pairs of bonded atoms, (z, 2): of the topology, or guessed from the first frame where it has none."""
-    found = np.array([(a.index, b.index) for a, b in frames.topology.bonds], dtype=np.int64).reshape(-1, 2)
-    return found if len(found) else guessed_bonds(frames)
+    """Pairs of bonded atoms, (z, 2): of the topology, or guessed from the first frame where it has none.
+
+    That is in residues of which no atom has a bond, such as ions beside water in a PDB file without CONECT lines. A
+    site without mass, as four-point water has, is bonded to the nearest atom.
+    """
+    known = np.array([(a.index, b.index) for a, b in frames.topology.bonds], dtype=np.int64).reshape(-1, 2)
+    residue = np.array([atom.residue.index for atom in frames.topology.atoms])
+    without = np.flatnonzero(~np.isin(residue, residue[known]))
+    return np.concatenate([known, guessed_bonds(frames, without), _bonds_of_sites(frames, known)])
 
 
-def guessed_bonds(frames: Frames) -> Indices:
-    """Pairs of nonmetals within 1.2 times the sum of their covalent radii in the first frame, (z, 2)."""
+def guessed_bonds(frames: Frames, among: Indices | None = None) -> Indices:
+    """Pairs of nonmetals within 1.2 times the sum of their covalent radii in the first frame, (z, 2).
+
+    among: atoms that may have bonds, by default all.
+    """
     from ase.data import atomic_numbers, covalent_radii  # radii of B. Cordero et al., Dalton Trans. 2832 (2008)
 
     symbols = element_symbols(frames.topology)
     atoms = np.flatnonzero(np.isin(symbols, NONMETALS))
+    if among is not None:
+        atoms = np.intersect1d(atoms, among)
     if len(atoms) == 0:
         return np.zeros((0, 2), dtype=np.int64)
     radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in symbols[atoms]]) / 10  # Å to nm
@@ -117,6 +130,20 @@ def guessed_bonds(frames: Frames) -> Indices:
     i, j, distance = unordered_pairs_within(positions, cell, 2 * STRETCHED * float(radii.max()))
     near = (distance < STRETCHED * (radii[i] + radii[j])) & (i != j)
     return np.stack([atoms[np.minimum(i, j)[near]], atoms[np.maximum(i, j)[near]]], axis=1)
+
+
+def _bonds_of_sites(frames: Frames, known: Indices) -> Indices:
+    """Each site without mass that has no bond, with the nearest atom in the first frame; (z, 2)."""
+    massless = element_masses(frames.topology) == 0
+    sites = np.setdiff1d(np.flatnonzero(massless), known)
+    atoms = np.flatnonzero(~massless)
+    if len(sites) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    cell = None if frames.cells_nm is None else frames.cells_nm[0]
+    near = pairs_of(next(frames.positions_nm()), sites, atoms, cell, FARTHEST_SITE_NM)
+    order = np.lexsort((near.distance_nm, near.centre))
+    nearest = order[np.unique(near.centre[order], return_index=True)[1]]
+    return np.stack([sites[near.centre[nearest]], atoms[near.neighbour[nearest]]], axis=1)
 
 
 def whole_chunks(frames: Frames, atoms: Indices) -> Iterator[mdtraj.Trajectory]:
