@@ -49,6 +49,14 @@ def test_poisson_hops_on_a_lattice_are_counted_with_their_rate_length_and_times(
     assert found.figures()["uncorrelated_diffusion_cm2_per_s"].value == pytest.approx(expected, rel=0.25)
 
 
+def test_the_time_of_a_hop_is_that_of_its_frame():
+    xyz = rattling((200, 2, 3), 0.01)
+    xyz[120:, 1] += np.array([0.3, 0.0, 0.0])
+    found = hops(atoms(["Li"] * 2, xyz, times=500 + 0.1 * np.arange(200)), "Li", relative_to="none")
+    assert found.time_ps == pytest.approx([512.0])
+    assert list(found.path) == [1]
+
+
 def test_rattling_and_a_brief_visit_are_no_hops():
     xyz = rattling((400, 5, 3), 0.03)
     xyz[200:204, 2] += np.array([0.3, 0.0, 0.0])  # back after 0.4 ps, less than half the window

@@ -37,9 +37,9 @@ class Hops:
     """Element or selection."""
     n_paths: int
     time_ps: Array
-    """(h,)"""
+    """As the frames have it, (h,)."""
     path: Indices
-    """Which of the selected atoms, (h,)."""
+    """Which of the selected atoms, counted from zero, (h,)."""
     distance_nm: Array
     """Between the mean positions before and after, (h,)."""
     shortest_nm: float
@@ -141,7 +141,7 @@ def hops(
     return Hops(
         element=element,
         n_paths=paths.n_paths,
-        time_ps=paths.times_ps[moments],
+        time_ps=frames.times_ps[moments],
         path=np.concatenate(who)[order],
         distance_nm=np.concatenate(far)[order],
         shortest_nm=shortest_nm,
