@@ -192,11 +192,19 @@ def test_a_trajectory_does_not_differ_from_itself(files):
         ({"what": ("rdf:pair=O-O", "rdf")}, "`rdf_O-O` was asked for twice, which would be one file"),
         ({"what": ("rdf:r_max_nm=2.0",)}, "half the shortest height of the cell is 0.7"),
         ({"start_ps": 50.0}, "no frame at or after 50 ps"),
+        ({"temperature_k": 300.0}, "`temperature_k` is for what a `log` tells, and there is none"),
     ],
 )
 def test_what_cannot_be_done_is_said(files, arguments, words):
     with pytest.raises(ValueError, match=words):
         analyze_trajectories([files / "run.xtc"], files / "run.pdb", output_dir=files / "out", **arguments)
+
+
+def test_a_missing_log_is_named_before_the_long_analyses(files):
+    with pytest.raises(FileNotFoundError, match="there is no file `absent.csv`"):
+        analyze_trajectories(
+            [files / "run.xtc"], files / "run.pdb", what=("rdf:r_max_nm=2.0",), log="absent.csv", output_dir=files
+        )
 
 
 def test_a_reference_needs_an_analysis(files):

@@ -39,6 +39,13 @@ def analyze_trajectories(
     requests = [parse_request(text) for text in what]
     if not requests and log is None:
         raise ValueError("nothing was asked for; name an analysis or give a `log`")
+    if temperature_k is not None and log is None:
+        raise ValueError(
+            "`temperature_k` is for what a `log` tells, and there is none; give it to an analysis as an option of its "
+            "own, such as `density:temperature_k=300`"
+        )
+    if log is not None and not Path(log).is_file():
+        raise FileNotFoundError(f"there is no file `{log}`")
     opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
     by_analysis = results_of_runs(requests, opened, runs if len(runs) > 1 else ())
     if log is not None:
