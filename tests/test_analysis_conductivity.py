@@ -55,6 +55,22 @@ def test_ions_that_fly_are_called_not_diffusive():
     assert found.log_slope.value == pytest.approx(2.0, abs=1e-4)  # float32 positions
 
 
+def test_the_charge_of_a_molecule_is_not_that_of_each_of_its_atoms():
+    anions, cations = random_walk(400, 4, 0.05), random_walk(400, 4, 0.05, 1)
+    apart = np.repeat(np.arange(4.0), 2)[:, None] * [0.45, 0, 0] + np.tile([[0, 0, 0], [0, 0.117, 0]], (4, 1))
+    cyanide = np.repeat(anions, 2, axis=1) + apart
+    trajectory = atoms(["Li"] * 4 + ["C", "N"] * 4, np.concatenate([cations, cyanide], axis=1), np.arange(400.0))
+    trajectory.unitcell_vectors = np.broadcast_to(np.diag([2.0, 2.0, 2.0]), (400, 3, 3)).astype(np.float32)
+
+    def sigma(centres):
+        found = ionic_conductivity(trajectory, ("Li", "element C or element N"), (1.0, -1.0), 300.0, centres=centres)
+        return found.nernst_einstein.value
+
+    with pytest.warns(UserWarning, match="each of its atoms counts with the charge -1; if that is the charge of a mol"):
+        by_atoms = sigma("atoms")
+    assert by_atoms / sigma("molecules") == pytest.approx(1.5, rel=0.1)  # 4 + 8 ions instead of 4 + 4
+
+
 def test_ions_in_neutral_pairs_conduct_nothing():
     walk = random_walk(300, 8, 0.05)
     found = salt([walk, walk + 0.2], ["Li", "Cl"])

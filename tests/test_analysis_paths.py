@@ -76,6 +76,12 @@ def test_molecules_cut_by_the_cell_move_with_their_centres_of_mass():
     assert next(hydrogens.blocks()) == pytest.approx(pairs - pairs[:1], abs=1e-5)
 
 
+def test_a_topology_of_one_residue_has_no_paths_of_residues():
+    ions = atoms(["Li"] * 4, random_walk(20, 4, 0.1), np.arange(20.0))
+    with pytest.raises(ValueError, match="one residue, so that `centres` of residues would make a single path of `Li`"):
+        collect_paths(Frames.of(ions), ["Li"], centres="residues")
+
+
 def test_molecules_are_guessed_where_the_topology_has_no_bonds():
     water = np.array([[0.0, 0.0, 0.0], [0.096, 0.0, 0.0], [-0.024, 0.093, 0.0]])
     xyz = np.tile(np.concatenate([water, water + 1.0]), (3, 1, 1))

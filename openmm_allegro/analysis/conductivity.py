@@ -4,6 +4,7 @@ Symbols used in this file
     f  frames     t  lags     m  blocks of frames     s, u  species     axes are x, y, z
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from openmm_allegro.analysis.blocks import jackknife_errors, standard_errors
 from openmm_allegro.analysis.diffusive import LineFit, Walkers, diffusive_window
 from openmm_allegro.analysis.displacements import displacement_products, lag_blocks, squared_displacements
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.molecules import bonds_of
 from openmm_allegro.analysis.paths import Paths, collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, file_name, plain
+from openmm_allegro.analysis.selection import Selections, atoms_of, element_symbols, file_name, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -136,14 +138,17 @@ def ionic_conductivity(
     leave out all products of different ions: the Haven ratio is theirs over σ. All lines share one window and its
     weights (`diffusive`), found on the independent ions, which have the smaller errors. Errors are from `n_blocks`
     blocks of frames, of quotients by jackknife. ions: selections that share no atoms, each with its charge in `charges`
-    [elementary charges]. Transference depends on `relative_to`, whose centre of mass is at rest; where two ions are all
-    that there is, their masses alone decide about it.
+    [elementary charges], which is that of every atom, or with `centres` as in `msd` of every molecule or residue.
+    Transference depends on `relative_to`, whose centre of mass is at rest; where two ions are all that there is, their
+    masses alone decide about it.
     """
     frames = Frames.of(frames)
     _check(ions, charges, temperature_k)
     volume_nm3 = float(np.linalg.det(frames.cells_for("a conductivity")).mean())
     slices, n_lags = lag_blocks(frames.n_frames, n_blocks)
     _refuse_shared_atoms(frames, ions)
+    if centres == "atoms":
+        _warn_of_molecules(frames, ions, charges)
     all_paths = collect_paths(frames, ions, centres=centres, relative_to=relative_to)
     z = np.array(charges)
     factor = units.ELEMENTARY_CHARGE_C**2 * 1e-6 / (6 * volume_nm3 * 1e-27 * units.BOLTZMANN_J_PER_K * temperature_k)
@@ -206,6 +211,19 @@ def _refuse_shared_atoms(frames: Frames, ions: Sequence[str]) -> None:
             f"the ions `{ions[first]}` and `{ions[second]}` have {count} atoms in common, whose charges would count "
             f"twice; give selections that share none"
         )
+
+
+def _warn_of_molecules(frames: Frames, ions: Sequence[str], charges: Sequence[float]) -> None:
+    """Say so where the charge of a molecule may have been given to each of its atoms."""
+    bonds, symbols = bonds_of(frames), element_symbols(frames.topology)
+    bonds = bonds[symbols[bonds[:, 0]] != symbols[bonds[:, 1]]]
+    for ion, charge in zip(ions, charges, strict=True):
+        if np.isin(bonds, atoms_of(frames.topology, ion)).all(axis=1).any():
+            warnings.warn(
+                f"different elements of `{ion}` are bonded, and each of its atoms counts with the charge {charge:g}; "
+                f"if that is the charge of a molecule, choose `centres` of molecules",
+                stacklevel=3,
+            )
 
 
 def _independent(all_paths: list[Paths], z: Array, slices: list[slice], n_lags: int) -> tuple[Array, Array]:

@@ -151,6 +151,11 @@ def _groups(frames: Frames, selection: str, centres: str) -> tuple[Indices, Indi
     atoms = atoms_of(frames.topology, selection)
     if centres == "atoms":
         return atoms, np.arange(len(atoms))
+    if centres == "residues" and frames.topology.n_residues == 1:
+        raise ValueError(
+            f"the topology has one residue, so that `centres` of residues would make a single path of `{selection}`; "
+            f"name molecules as residues, or choose `molecules` or `atoms`"
+        )
     if centres == "molecules":
         belongs_to = Molecules.of(frames).molecule
     else:
