@@ -58,6 +58,19 @@ def test_without_times_there_is_structure_but_no_kinetics(files):
         open_trajectory(files / "run.dcd", files / "run.pdb", start_ps=1.0)
 
 
+def test_times_given_against_those_of_the_file_are_warned_of(files):
+    with pytest.warns(
+        UserWarning, match="`run.xtc` are 0.5 ps apart by its own times, and `timestep_ps` of 0.05 takes"
+    ):
+        frames = open_trajectory(files / "run.xtc", files / "run.pdb", timestep_ps=0.05)
+    assert frames.spacing_ps() == pytest.approx(0.05)
+    assert open_trajectory(files / "run.xtc", files / "run.pdb", timestep_ps=0.5).spacing_ps() == 0.5
+    late = mdtraj.load(str(files / "run.xtc"), top=str(files / "run.pdb"))
+    late.time = 5e5 + 0.01 * np.arange(6)  # 0 or 1/32 ps apart in single precision
+    late.save(str(files / "run.xtc"))
+    assert open_trajectory(files / "run.xtc", files / "run.pdb", timestep_ps=0.01).spacing_ps() == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize("name", ["all.pdb", "run.lammpstrj", "untimed.gro"])
 def test_numbers_of_frames_are_no_times(files, name):
     untimed = [line.split(", t=")[0] for line in (files / "run.gro").read_text().splitlines()]
@@ -88,7 +101,7 @@ def test_parts_of_a_file_are_the_frames_of_the_whole(files, monkeypatch, name, f
 
     whole = mdtraj.load(str(files / name), top=str(files / "run.pdb"))[1::2]
     monkeypatch.setattr(trajectory_file, "BYTES_OF_A_CHUNK", 12 * 3 * frames_at_once)
-    frames = open_trajectory(files / name, files / "run.pdb", timestep_ps=1.0, start_ps=1.0, stride=2)
+    frames = open_trajectory(files / name, files / "run.pdb", timestep_ps=0.5, start_ps=0.5, stride=2)
     assert max(part.n_frames for part in frames.chunks()) <= frames_at_once
     for _ in range(2):  # as often as they are asked for
         assert np.array(list(frames.positions_nm())) == pytest.approx(whole.xyz, abs=0)

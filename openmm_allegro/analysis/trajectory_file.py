@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,8 +89,23 @@ def open_trajectory(
 def _times(path: Path, times: NDArray[np.float64], timestep_ps: float | None) -> NDArray[np.float64]:
     """Times of all frames, nan where neither the file nor the user knows them."""
     if timestep_ps is not None:
+        _warn_of_other_times(path, times, timestep_ps)
         return timestep_ps * np.arange(len(times), dtype=np.float64)
     return times if _holds_times(path) else np.full(len(times), np.nan)
+
+
+def _warn_of_other_times(path: Path, times: NDArray[np.float64], timestep_ps: float) -> None:
+    """Say so where the file has good times of its own, as when the step of the integrator was given."""
+    if len(times) < 2 or not _holds_times(path) or np.any(np.diff(times) < 0):
+        return
+    spacing = (times[-1] - times[0]) / (len(times) - 1)
+    rounding = 2 * float(np.spacing(np.float32(np.abs(times).max()))) / (len(times) - 1)  # of XTC files
+    if spacing > 0 and abs(timestep_ps - spacing) > 1e-3 * spacing + rounding:
+        warnings.warn(
+            f"the frames of `{path.name}` are {spacing:g} ps apart by its own times, and `timestep_ps` of "
+            f"{timestep_ps:g} takes their place; leave it out if the file is right",
+            stacklevel=4,
+        )
 
 
 def _holds_times(path: Path) -> bool:
