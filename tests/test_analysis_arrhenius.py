@@ -70,6 +70,9 @@ def test_json_answers_are_read(tmp_path):
     assert found.activation_ev.value == pytest.approx(0.25, rel=1e-6)  # times T, as conductivities are
     assert found.name == "arrhenius_conductivity_s_per_m"
     assert found.write_csv(tmp_path / "a.csv").read_text().startswith("temperature_k,conductivity_s_per_m,")
+    (tmp_path / "cut.json").write_text('{"msd": {')
+    with pytest.raises(ValueError, match=r"cut.json` is no JSON .*; write it with `openmm-allegro analyze --json`"):
+        arrhenius_of_files([tmp_path / "cut.json", *paths[1:]], TEMPERATURES, "msd.msd_Li.diffusion_cm2_per_s")
     with pytest.raises(ValueError, match="`500.json` has no `msd.msd_Li.d`: at `msd` there is only conductivity"):
         arrhenius_of_files(paths, TEMPERATURES, "msd.msd_Li.d")
     with pytest.raises(ValueError, match="there are 3 files and 4 temperatures"):

@@ -189,6 +189,10 @@ def test_files_that_are_broken_are_named(files):
         open_trajectory(files / "cut.xtc", files / "run.pdb")
     with pytest.raises(ValueError, match="run.dcd` cannot be read as a structure file"):
         open_trajectory(files / "run.xtc", files / "run.dcd")
+    for name in ("bad.gro", "bad.lammpstrj"):
+        (files / name).write_text("nothing\n")
+        with pytest.raises(ValueError, match=f"{name}` cannot be read to its end"):
+            open_trajectory(files / name, files / "run.pdb")
     (files / "bad.extxyz").write_text("nothing\n")
     with pytest.raises(ValueError, match="`bad.extxyz` is not extended XYZ"):
         open_trajectory(files / "bad.extxyz")

@@ -182,7 +182,12 @@ def arrhenius_of_files(
 
 
 def _figure(path: Path, figure: str) -> Measured:
-    place = json.loads(path.read_text())
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file `{path}`")
+    try:
+        place = json.loads(path.read_text())
+    except ValueError as wrong:
+        raise ValueError(f"`{path}` is no JSON ({wrong}); write it with `openmm-allegro analyze --json`") from wrong
     *parents, name = figure.split(".")
     for key in [*parents, name]:
         if not isinstance(place, Mapping) or key not in place:

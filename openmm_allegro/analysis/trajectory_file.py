@@ -185,15 +185,18 @@ def _read(
                 part = next(parts)
         except StopIteration:
             return
-        except (OSError, RuntimeError) as error:
+        except ImportError as error:  # PyTables, for HDF5
+            raise ValueError(
+                f"`{path}` is of a kind that mdtraj reads with a package that is not installed; install it, such as "
+                f"`tables` for HDF5, or write the trajectory as XTC or DCD"
+            ) from error
+        except Exception as error:  # of many kinds, by format
+            if any(words in str(error) for words in ("same atoms", "xyz must be shape")):
+                raise _of_another_topology(path, topology) from error
             raise ValueError(
                 f"`{path}` cannot be read to its end ({error}); it was cut off, as when a run is stopped while it "
                 f"writes, or is another kind of file than its name says"
             ) from error
-        except ValueError as error:
-            if not any(words in str(error) for words in ("same atoms", "xyz must be shape")):
-                raise
-            raise _of_another_topology(path, topology) from error
         if part.n_atoms != (topology.n_atoms if atoms is None else len(atoms)):  # formats with a topology of their own
             raise _of_another_topology(path, topology)
         yield part
