@@ -70,6 +70,15 @@ def test_the_number_of_angles_is_that_of_pairs_of_neighbours():
     assert mixed.angles.mean.value == pytest.approx((3 * 90 + 45 + 2 * 90) / 6)
 
 
+def test_angles_of_selections_that_share_atoms_count_once():
+    corners = 0.2 * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [-0.5, -np.sqrt(0.75), 0]])
+    molecule = atoms("PSSO", corners[None])
+    found = angle_distribution(molecule, ("S", "P", "all"), cutoff_nm=0.25, n_blocks=1)
+    assert found.angles.mean.value == pytest.approx((90 + 120 + 150) / 3, abs=1e-4)
+    turned = angle_distribution(molecule, ("all", "P", "S"), cutoff_nm=0.25, n_blocks=1)
+    assert turned.angles.density == pytest.approx(found.angles.density)
+
+
 def test_angles_agree_with_mdanalysis():
     from MDAnalysis.lib.distances import calc_angles, capped_distance
 

@@ -98,11 +98,21 @@ def angle_distribution(
     sets = Selections.of(frames.topology, triplet)
     first, vertex, last = sets.places
     same = np.array_equal(first, last) and first_cutoff == second_cutoff
+    either = np.union1d(first, last)
+    shared = len(either) < len(first) + len(last)
     histogram = Histogram(0.0, 180.0, bin_width_degrees, n_blocks, "bin_width_degrees")
     for block, positions, cell in frames.in_blocks(n_blocks, sets.atoms):
-        arms = sorted_arms(pairs_of(positions, vertex, first, cell, first_cutoff))
-        others = arms if same else sorted_arms(pairs_of(positions, vertex, last, cell, second_cutoff))
-        for degrees in angles_of(arms, others, same):
+        if shared:
+            arms = sorted_arms(pairs_of(positions, vertex, either, cell, max(first_cutoff, second_cutoff)))
+            end, length = either[arms.neighbour], arms.distance_nm
+            of_first = np.isin(end, first) & (length < first_cutoff)
+            of_last = of_first if same else np.isin(end, last) & (length < second_cutoff)
+            found = angles_of_one_set(arms, of_first, of_last)
+        else:
+            arms = sorted_arms(pairs_of(positions, vertex, first, cell, first_cutoff))
+            others = sorted_arms(pairs_of(positions, vertex, last, cell, second_cutoff))
+            found = angles_of(arms, others)
+        for degrees in found:
             histogram.add(block, degrees)
     return AngleDistribution(
         triplet, histogram.density(f"angles {'–'.join(triplet)} within the cutoffs"), (first_cutoff, second_cutoff)
@@ -115,22 +125,35 @@ def sorted_arms(pairs: Pairs) -> Pairs:
     return Pairs(pairs.centre[order], pairs.neighbour[order], pairs.distance_nm[order], pairs.vector_nm[order])
 
 
-def angles_of(arms: Pairs, others: Pairs, same: bool) -> Iterator[Array]:
-    """Angles in degrees between arms of one centre, part by part; both sorted. same: each two arms of `arms` once."""
-    first_other = np.searchsorted(others.centre, arms.centre, side="left")
-    n_others = np.searchsorted(others.centre, arms.centre, side="right") - first_other
-    if same:
-        own = np.arange(len(arms.centre))
-        n_others -= own + 1 - first_other
-        first_other = own + 1
-    part = np.cumsum(n_others) // ANGLES_AT_ONCE
+def angles_of(arms: Pairs, others: Pairs) -> Iterator[Array]:
+    """Angles in degrees between each arm and each other one of the same centre, part by part; both sorted."""
+    start = np.searchsorted(others.centre, arms.centre, side="left")
+    count = np.searchsorted(others.centre, arms.centre, side="right") - start
+    for arm, other in _in_parts(start, count):
+        yield _degrees(arms.vector_nm[arm], others.vector_nm[other])
+
+
+def angles_of_one_set(arms: Pairs, of_first: NDArray[np.bool_], of_last: NDArray[np.bool_]) -> Iterator[Array]:
+    """The same between every two arms of which one may be the first and the other the last, (z,) each; each once."""
+    start = np.arange(len(arms.centre)) + 1
+    count = np.searchsorted(arms.centre, arms.centre, side="right") - start
+    for arm, other in _in_parts(start, count):
+        wanted = (of_first[arm] & of_last[other]) | (of_last[arm] & of_first[other])
+        yield _degrees(arms.vector_nm[arm[wanted]], arms.vector_nm[other[wanted]])
+
+
+def _in_parts(start: Indices, count: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Each arm with so many others from a start on, in parts that fit in memory; (z,)."""
+    part = np.cumsum(count) // ANGLES_AT_ONCE
     for number in np.unique(part):
         chosen = np.flatnonzero(part == number)
-        arm, other = products(chosen, first_other[chosen], n_others[chosen])
-        u, v = arms.vector_nm[arm], others.vector_nm[other]  # (w, 3)
-        apart = np.abs(u - v).max(axis=1, initial=0.0) > 1e-7  # one atom in both selections makes no angle with itself
-        cross = np.linalg.norm(np.cross(u[apart], v[apart]), axis=1)
-        yield np.degrees(np.arctan2(cross, np.einsum("wx,wx->w", u[apart], v[apart])))
+        yield products(chosen, start[chosen], count[chosen])
+
+
+def _degrees(u: Array, v: Array) -> Array:
+    """Angles between vectors, (w, 3) each; (w,)."""
+    cross = np.linalg.norm(np.cross(u, v), axis=1)
+    return np.degrees(np.arctan2(cross, np.einsum("wx,wx->w", u, v)))
 
 
 def products(items: Indices, starts: Indices, counts: Indices) -> tuple[Indices, Indices]:
