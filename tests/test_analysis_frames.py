@@ -198,6 +198,18 @@ def test_files_that_are_broken_are_named(files):
         open_trajectory(files / "bad.extxyz")
 
 
+@pytest.mark.parametrize(("name", "guess"), [("NA", "N"), ("CL", "C"), ("SOD", "S"), ("LI", "nothing")])
+def test_elements_that_mdtraj_guesses_wrong_from_a_gro_file_are_refused(files, name, guess):
+    text = f"ions\n2\n{1:5}{'SOL':<5}{'OW':>5}{1:5}{0:8.3f}{0:8.3f}{0:8.3f}\n"
+    text += f"{2:5}{'ION':<5}{name:>5}{2:5}{0:8.3f}{0:8.3f}{0:8.3f}\n   2.0 2.0 2.0\n"
+    (files / "ions.gro").write_text(text)
+    with pytest.raises(ValueError, match=rf"names no elements, and mdtraj takes atom 1 \(ION2-{name}\) for {guess};"):
+        open_trajectory(files / "run.xtc", files / "ions.gro")
+    (files / "ions.gro").write_text(text.replace(f"{name:>5}", "   Na"))
+    with pytest.raises(ValueError, match="does not hold the 2 atoms"):
+        open_trajectory(files / "run.xtc", files / "ions.gro")
+
+
 def test_positions_of_a_failed_run_are_refused_where_they_are_needed():
     xyz = np.random.default_rng(0).uniform(size=(9, 5, 3))
     xyz[6:, 4] = np.nan

@@ -17,6 +17,7 @@ from rich.progress import track
 from openmm_allegro.analysis.data_set import is_data_set, load_data_set
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.selection import element_symbols
+from openmm_allegro.analysis.topology_file import read_topology
 
 BYTES_OF_A_CHUNK = 2**25
 SLOW_BYTES = 2**28
@@ -59,7 +60,7 @@ def open_trajectory(
         return _of_data_set(path, topology_path, timestep_ps, start_ps, stride)
     if topology_path is None:
         raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms, `topology_path`")
-    topology = _topology(topology_path)
+    topology = read_topology(topology_path)
     length = max(1, BYTES_OF_A_CHUNK // (12 * topology.n_atoms))
     times, cells = _survey(path, topology, length)
     times = _times(path, times, timestep_ps)
@@ -131,23 +132,12 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
     return kept[::stride]
 
 
-def _topology(path: str | Path) -> mdtraj.Topology:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file `{path}`")
-    try:
-        return mdtraj.load_topology(str(path))
-    except Exception as error:  # of many kinds, by format
-        raise ValueError(
-            f"`{path}` cannot be read as a structure file ({error}); give for example the start.pdb of the run"
-        ) from error
-
-
 def _of_data_set(
     path: Path, topology_path: str | Path | None, timestep_ps: float | None, start_ps: float, stride: int
 ) -> Frames:
     trajectory = load_data_set(path)
     if topology_path is not None:
-        topology = _topology(topology_path)
+        topology = read_topology(topology_path)
         if not np.array_equal(element_symbols(topology), element_symbols(trajectory.topology)):
             raise OtherAtomsError(
                 f"`{path.name}` has {trajectory.n_atoms} atoms and `{Path(topology_path).name}` {topology.n_atoms}, or "
