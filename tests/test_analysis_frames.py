@@ -146,6 +146,26 @@ def test_what_cannot_be_read_so_is_said(files, name, options, words):
         open_trajectory(files / name, files / "run.pdb", **options)
 
 
+def test_a_topology_in_another_order_of_atoms_is_warned_of(tmp_path):
+    corner = np.array([[0.02, 0.02, 0.02], [0.02, 0.02, 1.93], [0.02, 1.93, 0.02]])  # bonds cross the faces
+    waters = corner + np.array([[0, 0, 0], [0, 0.6, 0.6], [0.6, 0.6, 0]])[:, None]
+    topology = mdtraj.Topology()
+    for _ in range(3):
+        residue = topology.add_residue("HOH", topology.add_chain())
+        for name in ("O", "H1", "H2"):
+            topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
+    topology.create_standard_bonds()
+    trajectory = mdtraj.Trajectory(waters.reshape(1, 9, 3), topology)
+    trajectory.unitcell_vectors = 2 * np.eye(3, dtype=np.float32)[None]
+    trajectory.save(str(tmp_path / "start.pdb"))
+    trajectory.save(str(tmp_path / "run.xtc"))
+    assert open_trajectory(tmp_path / "run.xtc", tmp_path / "start.pdb").topology.n_bonds == 6
+    trajectory.xyz = waters.transpose(1, 0, 2).reshape(1, 9, 3)  # all oxygens first
+    trajectory.save(str(tmp_path / "run.xtc"))
+    with pytest.warns(UserWarning, match="6 of the 6 bonds of the topology are longer than 0.3 nm in the first frame"):
+        open_trajectory(tmp_path / "run.xtc", tmp_path / "start.pdb")
+
+
 def test_missing_files_are_named(files):
     with pytest.raises(FileNotFoundError, match="absent.xtc"):
         open_trajectory(files / "absent.xtc", files / "run.pdb")

@@ -17,7 +17,7 @@ from rich.progress import track
 from openmm_allegro.analysis.data_set import is_data_set, load_data_set
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.selection import element_symbols
-from openmm_allegro.analysis.topology_file import read_topology
+from openmm_allegro.analysis.topology_file import read_topology, warn_of_another_order
 
 BYTES_OF_A_CHUNK = 2**25
 SLOW_BYTES = 2**28
@@ -84,7 +84,9 @@ def open_trajectory(
                 yield part if len(mine) == part.n_frames else part[mine - first]
             first += part.n_frames
 
-    return Frames(topology, times[kept], None if cells is None else cells[kept], chunks)
+    frames = Frames(topology, times[kept], None if cells is None else cells[kept], chunks)
+    warn_of_another_order(frames, path.name)
+    return frames
 
 
 def _times(path: Path, times: NDArray[np.float64], timestep_ps: float | None) -> NDArray[np.float64]:
@@ -148,7 +150,9 @@ def _of_data_set(
     kept = _kept(path, times, start_ps, stride)
     trajectory = trajectory[kept]
     trajectory.time = times[kept]
-    return Frames.of(trajectory)
+    frames = Frames.of(trajectory)
+    warn_of_another_order(frames, path.name)
+    return frames
 
 
 def _survey(
