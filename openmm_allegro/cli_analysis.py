@@ -58,6 +58,13 @@ def analyze(
             help="With --log: expansion, compressibility and viscosity, where volumes and pressures are in it."
         ),
     ] = None,
+    pressure_bar: Annotated[
+        float | None,
+        typer.Option(
+            help="With --temperature-k: what the barostat of the log's run kept, by default one atmosphere.",
+            show_default=False,
+        ),
+    ] = None,
     start_ps: Start = 0.0,
     timestep_ps: Timestep = None,
     stride: Stride = 1,
@@ -83,6 +90,7 @@ def analyze(
             what=requests(what),
             log=log,
             temperature_k=temperature_k,
+            pressure_bar=pressure_bar,
             output_dir=output,
             start_ps=start_ps,
             timestep_ps=timestep_ps,

@@ -110,6 +110,9 @@ def test_a_log_gives_what_its_columns_allow(files):
 
     assert [each.name for each in log_results(written(4), 20)] == ["energy"]
     assert [each.name for each in log_results(written(4), 20, temperature_k=300.0)] == ["energy", "npt"]
+    expansions = [log_results(written(4), 20, 0.0, 300.0, bar)[1].expansion.value for bar in (0.0, 2000.0)]
+    kappa = log_results(written(4), 20, temperature_k=300.0)[1].compressibility.value
+    assert expansions[1] - expansions[0] == pytest.approx(2000 * kappa / 300)  # P ⟨δV²⟩ / (kT² ⟨V⟩)
     rows[:, 3] = 8.0
     assert [each.name for each in log_results(written(4), 20, temperature_k=300.0)] == ["energy"]
     with pytest.raises(ValueError, match="`npt.csv` has neither `Total Energy"):
@@ -192,6 +195,7 @@ def test_a_trajectory_does_not_differ_from_itself(files):
         ({"what": ("rdf:pair=O-O", "rdf")}, "`rdf_O-O` was asked for twice, which would be one file"),
         ({"what": ("rdf:r_max_nm=2.0",)}, "half the shortest height of the cell is 0.7"),
         ({"start_ps": 50.0}, "no frame at or after 50 ps"),
+        ({"pressure_bar": 1000.0}, "the thermal expansion from a `log`, which needs a `temperature_k` too"),
         ({"temperature_k": 300.0}, "`temperature_k` is for what a `log` tells, and there is none"),
     ],
 )

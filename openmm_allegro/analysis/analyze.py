@@ -9,6 +9,7 @@ from openmm_allegro.analysis.catalogue import parse_request
 from openmm_allegro.analysis.compare import compare, write_comparisons
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.logs import log_results
+from openmm_allegro.analysis.npt import ATMOSPHERE_BAR
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.trajectory_file import OtherAtomsError, open_trajectory
 
@@ -23,6 +24,7 @@ def analyze_trajectories(
     what: Sequence[str] = DEFAULT,
     log: str | Path | None = None,
     temperature_k: float | None = None,
+    pressure_bar: float | None = None,
     output_dir: str | Path,
     start_ps: float = 0.0,
     timestep_ps: float | None = None,
@@ -32,7 +34,8 @@ def analyze_trajectories(
     """Run the named analyses and write a CSV file for each result, and `analysis.png`.
 
     runs: trajectories of one system; with several, means and errors are over the runs. what: requests as
-    `catalogue.parse_request` reads them. log: of a StateDataReporter; `logs.log_results` says what a temperature adds.
+    `catalogue.parse_request` reads them. log: of a StateDataReporter; `logs.log_results` says what a temperature adds,
+    and for what the pressure of a barostat is needed, by default one atmosphere.
     Returns figures ready for JSON, by analysis and result, units in their names, errors beside them, None where a
     number cannot be had.
     """
@@ -44,12 +47,17 @@ def analyze_trajectories(
             "`temperature_k` is for what a `log` tells, and there is none; give it to an analysis as an option of its "
             "own, such as `density:temperature_k=300`"
         )
+    if pressure_bar is not None and temperature_k is None:
+        raise ValueError(
+            "`pressure_bar` is for the thermal expansion from a `log`, which needs a `temperature_k` too; give that"
+        )
     if log is not None and not Path(log).is_file():
         raise FileNotFoundError(f"there is no file `{log}`")
     opened = _opened(runs, topology, timestep_ps, start_ps, stride, progress)
     by_analysis = results_of_runs(requests, opened, runs if len(runs) > 1 else ())
     if log is not None:
-        by_analysis["log"] = log_results(Path(log), opened[0].n_atoms, start_ps, temperature_k)
+        pressure = ATMOSPHERE_BAR if pressure_bar is None else pressure_bar
+        by_analysis["log"] = log_results(Path(log), opened[0].n_atoms, start_ps, temperature_k, pressure)
     results = [result for group in by_analysis.values() for result in group]
     twice = [name for name, count in Counter(result.name for result in results).items() if count > 1]
     if twice:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 POTENTIAL_ENERGY = "Potential Energy (kJ/mole)"
+ATMOSPHERE_BAR = 1.01325
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def npt_fluctuations(
     log_path: str | Path,
     *,
     temperature_k: float,
-    pressure_bar: float = 1.01325,
+    pressure_bar: float = ATMOSPHERE_BAR,
     start_ps: float = 0.0,
     n_blocks: int = 10,
 ) -> NptFluctuations:
