@@ -33,6 +33,13 @@ def test_in_a_changing_box_it_does_not_matter_whether_the_file_was_wrapped():
     assert as_written - as_written[:1] == pytest.approx(as_wrapped - as_wrapped[:1], abs=5e-4)
 
 
+def test_jumps_through_the_faces_of_a_cell_that_the_file_lacks_are_warned_of():
+    xyz = random_walk(300, 10, 0.1)
+    assert unwrapped(atoms(["Li"] * 10, xyz)) == pytest.approx(xyz, abs=1e-5)
+    with pytest.warns(UserWarning, match="has no periodic cell, and atoms move by up to 1.99 nm between two"):
+        unwrapped(atoms(["Li"] * 10, wrapped(xyz, 2 * np.eye(3))))
+
+
 def test_frames_too_far_apart_to_follow_are_warned_of():
     with pytest.warns(UserWarning, match="moves by 0.4. of the cell between two frames"):
         unwrapped(atoms("O", np.array([[[0.0, 0, 0]], [[0.9, 0, 0]]]), cell=2 * np.eye(3)))
