@@ -36,6 +36,11 @@ def load_data_set(path: Path) -> mdtraj.Trajectory:
     if not images:
         raise ValueError(f"`{path.name}` has no frames")
     symbols = images[0].get_chemical_symbols()
+    if "X" in symbols:
+        raise ValueError(
+            f"atom {symbols.index('X')} of `{path.name}` is X, which is no element; write chemical symbols, and "
+            f"leave out sites that are no atoms"
+        )
     for k, image in enumerate(images):
         if image.get_chemical_symbols() != symbols:
             raise ValueError(
