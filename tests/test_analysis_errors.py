@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from trajectories import ar1
+from trajectories import ar1, atoms
 
 from openmm_allegro.analysis.blocks import block_average, block_slices, standard_errors
+from openmm_allegro.analysis.density import mass_density
 from openmm_allegro.analysis.pictures import save_picture, with_error
 from openmm_allegro.analysis.tables import write_table
 
@@ -29,6 +30,16 @@ def test_block_error_of_an_ar1_process_is_the_analytic_one(memory):
 
 def test_a_series_shorter_than_its_memory_is_not_called_converged():
     assert not block_average(np.linspace(0, 1, 64)).converged
+
+
+def test_an_error_that_is_too_small_is_warned_of():
+    volume = 8 + 0.1 * np.linspace(0, 1, 64)
+    cells = np.cbrt(volume)[:, None, None] * np.eye(3)
+    with pytest.warns(UserWarning, match="memory of the density, so that the error of its mean is a lower bound"):
+        mass_density(atoms("O", np.zeros((64, 1, 3)), cell=cells))
+    random = np.random.default_rng(0)
+    cells = np.cbrt(random.normal(8, 0.1, 64))[:, None, None] * np.eye(3)
+    mass_density(atoms("O", np.zeros((64, 1, 3)), cell=cells))
 
 
 def test_the_error_of_a_constant_is_zero():

@@ -4,11 +4,15 @@ Symbols used in this file
     n  values of the series     b  values in a block     m  blocks
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+ENOUGH_TO_TELL = 50
+"""Of fewer values up to one series in ten looks correlated by chance; of so many one in a hundred."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,18 @@ def block_average(values: np.ndarray) -> BlockAverage:
         m = len(blocks) // 2
         blocks, length = blocks[: 2 * m].reshape(m, 2).mean(axis=1), 2 * length
     return BlockAverage(mean, largest, largest_length, False)
+
+
+def average_of(values: np.ndarray, what: str) -> BlockAverage:
+    """Block average with a warning where the error is too small. what: the series in words."""
+    average = block_average(values)
+    if not average.converged and len(values) >= ENOUGH_TO_TELL:
+        warnings.warn(
+            f"the run is short beside the memory of {what}, so that the error of its mean is a lower bound; run "
+            f"longer, or several times",
+            stacklevel=3,
+        )
+    return average
 
 
 def standard_error(independent: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro import units
-from openmm_allegro.analysis.blocks import BlockAverage, block_average
+from openmm_allegro.analysis.blocks import BlockAverage, average_of
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.npt import compressibility_per_bar, fluctuating
 from openmm_allegro.analysis.pictures import times_or_numbers, with_error
@@ -77,4 +77,4 @@ def mass_density(
     compressibility = None
     if temperature_k is not None:
         compressibility = compressibility_per_bar(fluctuating(volumes, "the trajectory"), temperature_k, n_blocks)
-    return Density(frames.times_ps, density, block_average(density), compressibility)
+    return Density(frames.times_ps, density, average_of(density, "the density"), compressibility)

@@ -12,7 +12,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from openmm_allegro.analysis.blocks import block_average, block_slices, standard_errors
+from openmm_allegro.analysis.blocks import average_of, block_average, block_slices, standard_errors
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.neighbours import pairs_within
 from openmm_allegro.analysis.pictures import with_error
@@ -125,6 +125,8 @@ def hydration(
         np.minimum.at(nearest, pairs.neighbour, pairs.distance_nm)
         per_frame[f] = np.histogram(nearest, edges)[0]
         counts[f] = np.histogram(nearest, bounds)[0]
+    for k, radius in enumerate(shells_nm):
+        average_of(counts[:, k], f"the waters up to {radius:g} nm")
     divisor = len(solutes) if per_atom else 1
     running = np.cumsum(per_frame, axis=1) / divisor
     parts = block_slices(frames.n_frames, min(5, frames.n_frames))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmm_allegro import units
-from openmm_allegro.analysis.blocks import BlockAverage, block_average, jackknife
+from openmm_allegro.analysis.blocks import BlockAverage, average_of, jackknife
 from openmm_allegro.analysis.energy import TIME, VOLUME, read_log
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
@@ -102,7 +102,7 @@ def npt_fluctuations(
         time_ps=columns[TIME][kept],
         volume_nm3=volume,
         enthalpy_kj_per_mol=enthalpy,
-        volume=block_average(volume),
+        volume=average_of(volume, "the volume"),
         expansion=Measured(float(value), float(error)),
         compressibility=compressibility,
     )

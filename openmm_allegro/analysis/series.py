@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from openmm_allegro.analysis.blocks import BlockAverage, block_average, block_slices, standard_errors
+from openmm_allegro.analysis.blocks import BlockAverage, average_of, block_average, block_slices, standard_errors
 from openmm_allegro.analysis.pictures import times_or_numbers, with_error
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.tables import write_table
@@ -33,6 +33,9 @@ class Series:
     """(f,)"""
     values: Array
     """(f,)"""
+
+    def __post_init__(self) -> None:
+        average_of(self.values, f"the {self.quantity}")
 
     @property
     def average(self) -> BlockAverage:
