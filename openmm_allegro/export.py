@@ -49,7 +49,8 @@ class ForceModule(torch.nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What `openmmtorch.TorchForce` calls.
 
-        positions: (N, 3) [nm]; then the box vectors (3, 3) [nm] if periodic; then the scale () if there is one.
+        positions: (N, 3) [nm]; then the box vectors (3, 3) [nm] if periodic; then the scale () if there is one, which
+        comes as (1,) and in the platform's precision on CUDA.
         Returns the energy () [kJ/mol] and the forces (N, 3) [kJ/mol/nm].
         """
         positions = positions.data  # TorchForce asks for a graph, and in TorchScript `detach` does not prevent it
@@ -75,7 +76,7 @@ class ForceModule(torch.nn.Module):
         forces = forces.to(positions.dtype) * units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM
         if self.scaled:
             assert scale is not None
-            energy = energy * scale
+            energy = energy * scale.squeeze().to(energy)
             forces = forces * scale.to(forces)
         if self.subset:
             forces = torch.zeros_like(positions).index_copy(0, self.atoms, forces)

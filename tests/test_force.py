@@ -170,6 +170,18 @@ def test_a_global_parameter_scales_energy_and_forces(bridge):
     assert context.getState(energy=True, groups={0}).getPotentialEnergy()._value == 0.0
 
 
+def test_a_scale_as_torchforce_gives_it_on_cuda_leaves_the_energy_double():
+    """There it is (1,) in the platform's precision, which would take energies of atoms of 1e5 kJ/mol with it."""
+    model = small_model(torch.float32, per_type_energy_shifts={"H": -13.6, "O": -2040.0})
+    types = torch.tensor([1, 0, 0] * 8)
+    module = ForceModule(Potential(model), types, None, periodic=False, scaled=True)
+    positions = torch.tensor(water()[1])
+    expected = module(positions, torch.tensor(0.5, dtype=torch.float64))[0]
+    energy, _ = torch.jit.script(module)(positions.to(torch.float32), torch.tensor([0.5]))
+    assert (energy.dtype, energy.shape) == (torch.float64, expected.shape)
+    assert energy.item() == pytest.approx(expected.item(), rel=0, abs=0.01)  # -8e5 kJ/mol; float32 has steps of 0.06
+
+
 @both_bridges
 @pytest.mark.parametrize("how", ["deepcopy", "xml"])
 def test_a_copied_system_gives_the_same_numbers(bridge, how):
