@@ -45,6 +45,7 @@ def minimize_energy(
 
     OpenMM's own minimiser starts with a move of 1 nm, all atoms together, from which a learnt potential may not return:
     it has seen no atoms that overlap, and can give them very low energies. Here the steps are those of ASE's LBFGS.
+    The energy is that of the force groups that the Context's integrator integrates, which are all unless it is told so.
 
     Particles of mass 0 stay where they are, as in dynamics, and virtual sites follow the atoms that they belong to.
     Constraints are applied to the first positions and kept, to the tolerance of the Context's integrator.
@@ -119,7 +120,8 @@ class _ContextCalculator(Calculator):
         self.positions_nm[self.moving] = self.atoms.positions * units.ANGSTROM_TO_NM
         self.context.setPositions(self.positions_nm)
         self.context.computeVirtualSites()
-        state = self.context.getState(energy=True, forces=True)
+        groups = self.context.getIntegrator().getIntegrationForceGroups()  # as OpenMM's minimiser does
+        state = self.context.getState(energy=True, forces=True, groups=groups)
         forces_kj = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)[self.moving]
         if not np.isfinite(forces_kj).all():
             atom = self.moving[~np.isfinite(forces_kj).all(axis=1)][0]

@@ -31,6 +31,21 @@ def test_a_parabola_is_followed_to_its_bottom():
     assert done.energy_change_kj == pytest.approx(-45, rel=1e-9)  # 500 · 0.3²
 
 
+def test_only_the_force_groups_that_are_integrated_are_followed_as_openmm_does():
+    minima = []
+    for minimize in (openmm.LocalEnergyMinimizer.minimize, minimize_energy):
+        context = one_particle("500*(x-0.2)^2+y^2+z^2", 0.5)
+        other = openmm.CustomExternalForce("500*(x-0.9)^2")
+        other.addParticle(0)
+        other.setForceGroup(3)
+        context.getSystem().addForce(other)
+        context.getIntegrator().setIntegrationForceGroups({0})
+        context.reinitialize(preserveState=True)
+        minimize(context, 0.01)
+        minima.append(position_nm(context))
+    assert minima == pytest.approx([0.2, 0.2], abs=2e-5)
+
+
 def test_a_hole_beyond_the_minimum_is_not_jumped_into():
     """The hole at -0.1 nm is such as learnt potentials have where atoms overlap; the minimum is at 0.3 nm."""
     energy = "1000*(x-0.3)^2-1e6*exp(-(x+0.1)^2/0.01)+y^2+z^2"
