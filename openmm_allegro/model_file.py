@@ -44,13 +44,14 @@ def loaded(
             raise ValueError(f"{path} states its units itself; leave `model_units` out")
         return load_ensemble(path) if is_ensemble(path) else load_model(path)
     try:
-        return converted(read_nequip(path, kind), model_units, str(path))
+        found = read_nequip(path, kind)
     except ValueError:
         # a TorchScript file can do without our network
         if kind != "torchscript" or model_units is None:
             raise
         energy, length = checked_units(model_units, False, str(path))
         return scripted_model(path, units.ENERGY_UNITS[energy], LENGTH_UNITS[length])
+    return converted(found, model_units, str(path))
 
 
 def convert_file(
