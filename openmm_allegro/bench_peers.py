@@ -134,10 +134,9 @@ def _nequip_ase(peer: Peer, checkpoint: Path, model: Allegro, start: Start) -> S
     symbols = [atom.element.symbol for atom in topology.atoms()]
     positions = start.structure.positions_nm * units.NM_TO_ANGSTROM
     atoms = ase.Atoms(symbols, positions, cell=cell, pbc=box is not None)
-    compiled = _compiled(peer, checkpoint, atoms[:EXAMPLE_ATOMS], model, start.device)
-    atoms.calc = NequIPCalculator.from_compiled_model(
-        compiled, device=start.device, chemical_species_to_atom_type_map=True
-    )
+    device = start.device if start.device.index else torch.device(start.device.type)  # to nequip cuda is not cuda:0
+    compiled = _compiled(peer, checkpoint, atoms[:EXAMPLE_ATOMS], model, device)
+    atoms.calc = NequIPCalculator.from_compiled_model(compiled, device=device, chemical_species_to_atom_type_map=True)
     atoms.set_velocities(start.velocities * units.NM_TO_ANGSTROM / (1000 * ase.units.fs))
     dynamics = VelocityVerlet(atoms, timestep=1000 * start.timestep_ps * ase.units.fs)
 

@@ -49,7 +49,7 @@ class AllegroCalculator(Calculator):
         model: Allegro | Ensemble | str | Path,
         *,
         model_units: tuple[str, str] | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "single",
         skin: float = 1.0,
         tabulate: bool | None = None,

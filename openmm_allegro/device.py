@@ -5,19 +5,26 @@ from collections.abc import Sequence
 import torch
 
 
-def chosen_device(name: str) -> torch.device:
-    """The device of this name, if it is here; "auto" takes a CUDA device if there is one."""
+def chosen_device(name: str | torch.device) -> torch.device:
+    """The device of this name, if it is here; "auto" takes a CUDA device if there is one.
+
+    A CUDA device without a number is PyTorch's current one, by its number: OpenMM asks for forces in a thread of its
+    own, where another device may be the current one.
+    """
+    name = str(name)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name not in available and not (name == "cuda" and len(available) > 1):
         raise ValueError(f"`device` is {name!r}, but here are only {', '.join(available)}")
+    if name == "cuda":
+        return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)
     return torch.device(name)
 
 
-def chosen_devices(names: str | Sequence[str]) -> list[torch.device]:
+def chosen_devices(names: str | torch.device | Sequence[str]) -> list[torch.device]:
     """The devices of these names; one name, or several CUDA devices that share the work."""
-    if isinstance(names, str):
+    if isinstance(names, str | torch.device):
         return [chosen_device(names)]
     devices = [chosen_device(name) for name in names]
     if not devices:

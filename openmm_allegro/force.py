@@ -39,7 +39,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     periodic: bool | None = None,
     system: openmm.System | None = None,
     bridge: str = "auto",
-    device: str | Sequence[str] = "auto",
+    device: str | torch.device | Sequence[str] = "auto",
     precision: str = "single",
     skin: unit.Quantity | float = 0.1,
     max_memory: int | str | None = None,
@@ -135,7 +135,9 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     return force
 
 
-def _across(module: ForceModule, bridge: str, device: str | Sequence[str], scale_parameter: str | None) -> openmm.Force:
+def _across(
+    module: ForceModule, bridge: str, device: str | torch.device | Sequence[str], scale_parameter: str | None
+) -> openmm.Force:
     """The Force that takes a module across to OpenMM."""
     if bridge == "auto" and device != "auto":
         bridge = "python"

@@ -5,8 +5,6 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
 from openmm_allegro.force import AllegroForce  # isort: skip  (before openmm, which the next one imports)
 import openmm
 from openmm import app
@@ -57,8 +55,6 @@ class AllegroPotential(mlpotential.MLPotentialImpl):
         if caps_cut_bonds():
             options.pop("linkAtomDistances", None)
         _check_options(options)
-        if isinstance(options.get("device"), torch.device):
-            options["device"] = str(options["device"])
         chosen = None if atoms is None else list(atoms)
         if chosen is None:
             _check_elements(topology)

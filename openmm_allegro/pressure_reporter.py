@@ -41,7 +41,7 @@ class PressureReporter:
         *,
         model_units: tuple[str, str] | None = None,
         precision: str = "single",
-        device: str = "auto",
+        device: str | torch.device = "auto",
         append: bool = False,
     ) -> None:
         """Prepare to report.

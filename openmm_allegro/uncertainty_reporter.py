@@ -61,7 +61,7 @@ class UncertaintyReporter:
         atoms: Sequence[int] | None = None,
         types: Sequence[str] | None = None,
         append: bool = False,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
     ) -> None:
         """Prepare to report.
 

@@ -13,9 +13,10 @@ import openmm
 from conftest import small_model
 from openmm import app, unit
 
-from openmm_allegro import AllegroForce
+from openmm_allegro import AllegroCalculator, AllegroForce
 from openmm_allegro.bridges import PythonComputation, choose_bridge, torchforce_can_be_copied, torchforce_problem
 from openmm_allegro.checkpoint import save_model
+from openmm_allegro.device import chosen_device, chosen_devices
 from openmm_allegro.export import ForceModule, export_torchscript
 from openmm_allegro.potential import Potential
 
@@ -544,6 +545,23 @@ def test_several_devices_are_named_and_checked():
         AllegroForce(small_model(), topology, device=[])
     with pytest.raises(ValueError, match="`device` is 'cuda:7', but here are only cpu"):
         AllegroForce(small_model(), topology, device=["cuda:6", "cuda:7"][::-1])
+
+
+def test_a_device_may_be_an_object_of_torch():
+    topology, _ = water()
+    assert isinstance(AllegroForce(small_model(), topology, device=torch.device("cpu")), openmm.PythonForce)
+    assert AllegroCalculator(small_model(), device=torch.device("cpu")).device == torch.device("cpu")
+
+
+def test_a_cuda_device_without_a_number_is_the_current_one_by_its_number(monkeypatch):
+    """OpenMM asks for forces in another thread, where PyTorch's current device is the first again."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert chosen_device("cuda") == torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert chosen_device("cuda") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="names one device twice"):
+        chosen_devices(["cuda", "cuda:1"])
 
 
 class Watched(torch.nn.Module):
