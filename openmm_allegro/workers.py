@@ -5,6 +5,7 @@ Symbols used in this file
 """
 
 import copy
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,7 +42,12 @@ class Workers:
             self.blocks = [copy.deepcopy(block).to(device) for device in devices]
         self.evaluated = 0
         self.is_compiled = devices[0].type != "cpu"
-        self.threads = ThreadPoolExecutor(len(devices), "allegro", initializer=_one_thread)
+        self.start()
+
+    def start(self) -> None:
+        """Threads of this process: one that was forked from another has none of its."""
+        self.threads = ThreadPoolExecutor(len(self.devices), "allegro", initializer=_one_thread)
+        self.process = os.getpid()
 
     def evaluate(self, pairs: NeighborPairs, rows: list[Tensor], types: Tensor, total: Total) -> None:
         """Add all blocks, given by their rows of `pairs` (b,), to `total`."""
@@ -62,6 +68,8 @@ class Workers:
                 add_block(self.blocks[worker], here, block.to(device), types_here, own)
             return own
 
+        if self.process != os.getpid():
+            self.start()
         for own in self.threads.map(work, range(len(self.devices))):
             for ours, theirs in zip(total, own, strict=True):
                 ours.add_(theirs.to(ours.device))

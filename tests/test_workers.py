@@ -1,5 +1,6 @@
 """Blocks shared by workers: the same sums, errors that reach the caller, blocks too large for the memory."""
 
+import multiprocessing
 import warnings
 
 import pytest
@@ -23,6 +24,24 @@ def test_workers_add_up_to_one(n_workers):
         for ours, theirs in zip(potential(positions, cell, types), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     assert potential.workers.is_compiled
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_has_workers_of_its_own():
+    """As the processes of `multiprocessing.Pool`, among which calculations are often shared, are on Linux."""
+    positions, cell, types = random_atoms(60, 11.0)
+    potential = Potential(small_model(), block_edges=200)
+    potential.workers = Workers(potential.block, [CPU] * 2)
+    energy = potential(positions, cell, types)[0].item()
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+    child = fork.Process(target=lambda: there.send(potential(positions, cell, types)[0].item()), daemon=True)
+    child.start()
+    try:
+        assert here.poll(20.0), "the forked process does not answer"
+        assert here.recv() == pytest.approx(energy, rel=1e-12)
+    finally:
+        child.kill()
 
 
 def test_workers_have_as_many_edges_each():
