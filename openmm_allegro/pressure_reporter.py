@@ -18,6 +18,7 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.model_file import loaded
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedModel
+from openmm_allegro.system_checks import check_pressures
 from openmm_allegro.workers import work_on
 
 COMPONENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -25,7 +26,7 @@ COLUMNS = ("Step", "Time (ps)", "Box Volume (nm^3)", *(f"P{'xyz'[a]}{'xyz'[b]} (
 
 
 class PressureReporter:
-    """Writes the pressure tensor of a periodic system in which the model is the only force with a virial.
+    """Writes the pressure tensor of a periodic system without constraints, in which only the model has a virial.
 
     P = (Σ m v v + W) / V, with W minus the derivative of the energy with respect to strain, evaluated once more at each
     report. Velocities are those that OpenMM gives; leapfrog integrators keep them half a step away from the
@@ -78,15 +79,16 @@ class PressureReporter:
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, object]:  # noqa: N802 (OpenMM's name)
         """Called by OpenMM."""
+        if self.masses is None:
+            check_pressures(simulation.system)
+            self.masses = _masses(simulation.system)
         steps = self.interval - simulation.currentStep % self.interval
         return {"steps": steps, "periodic": False, "include": ["positions", "velocities"]}
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Called by OpenMM."""
         if self.masses is None:
-            system = simulation.system
-            masses = [system.getParticleMass(index) for index in range(system.getNumParticles())]
-            self.masses = np.array([mass.value_in_unit(unit.dalton) for mass in masses])
+            self.masses = _masses(simulation.system)
         box_nm = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
         velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
         kinetic = (self.masses[:, None] * velocities).T @ velocities  # kJ/mol
@@ -102,3 +104,9 @@ class PressureReporter:
         arguments = (torch.tensor(positions), torch.tensor(box_nm * units.NM_TO_ANGSTROM))
         _, _, virial = self.potential(*(tensor.to(self.device) for tensor in arguments), self.types)
         return virial.cpu().double().numpy() * units.EV_TO_KJ_PER_MOL
+
+
+def _masses(system: openmm.System) -> NDArray[np.float64]:
+    """Of all particles [Da]."""
+    masses = [system.getParticleMass(index) for index in range(system.getNumParticles())]
+    return np.array([mass.value_in_unit(unit.dalton) for mass in masses])

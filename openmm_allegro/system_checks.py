@@ -8,6 +8,8 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
+WITHOUT_VIRIAL = ("CMMotionRemover", "AndersenThermostat")
+
 
 def checked_periodic(periodic: bool | None, topology: app.Topology | None) -> bool:
     """Whether the force is periodic, with what contradicts the topology refused."""
@@ -46,6 +48,24 @@ def check_system(system: openmm.System, topology: app.Topology | None, periodic:
                 f"the System has a {type(force).__name__} that is {other}, but this force has `periodic` = {periodic}; "
                 "make them agree"
             )
+
+
+def check_pressures(system: openmm.System) -> None:
+    """Refuse constraints, whose part of the pressure OpenMM does not tell, and warn of forces beside the model."""
+    if system.getNumConstraints() > 0:
+        raise ValueError(
+            f"the System has {system.getNumConstraints()} constraints, and what they add to the pressure is not known; "
+            "make it without them (`constraints=None, rigidWater=False`), with a shorter time step"
+        )
+    names = [type(force).__name__ for force in system.getForces()]
+    with_virial = [name for name in names if name not in WITHOUT_VIRIAL and not name.startswith("MonteCarlo")]
+    models = [name for name in with_virial if name in ("PythonForce", "TorchForce")]
+    others = [name for name in with_virial if name not in models] + models[1:]
+    if others:
+        warnings.warn(
+            f"the System has a {others[0]} beside the model, and what it adds to the pressure is left out of the tensor",
+            stacklevel=3,
+        )
 
 
 def _edges(box_nm: NDArray[np.float64]) -> str:

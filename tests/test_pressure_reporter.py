@@ -76,6 +76,21 @@ def test_a_resumed_run_has_the_pressures_of_a_whole_one(tmp_path):
         np.testing.assert_allclose(whole[name], parts[name], rtol=1e-3, atol=1.0)  # float32
 
 
+def test_constraints_are_refused_and_other_forces_warned_of_before_a_step(simulation, tmp_path):
+    topology, system = simulation.topology, simulation.system
+    system.addForce(openmm.CMMotionRemover())
+    system.addForce(openmm.MonteCarloBarostat(1.0, 300.0))
+    reporter = PressureReporter(tmp_path / "p.csv", 2, small_model(), topology)
+    assert reporter.describeNextReport(simulation)["steps"] == 2
+    system.addForce(openmm.HarmonicBondForce())
+    with pytest.warns(UserWarning, match="a HarmonicBondForce beside the model, and what it adds to the pressure"):
+        PressureReporter(tmp_path / "p.csv", 2, small_model(), topology).describeNextReport(simulation)
+    system.addConstraint(0, 1, 0.1)
+    simulation.reporters.append(PressureReporter(tmp_path / "p.csv", 2, small_model(), topology))
+    with pytest.raises(ValueError, match="the System has 1 constraints, and what they add to the pressure"):
+        simulation.step(2)
+
+
 def test_a_molecule_has_no_pressure():
     topology, _, _ = water_box(8)
     topology.setPeriodicBoxVectors(None)
