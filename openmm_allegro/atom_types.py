@@ -55,6 +55,8 @@ def atom_types(
     expected = len(atoms) if atoms is not None else (topology.getNumAtoms() if topology is not None else len(types))
     if len(types) != expected:
         raise ValueError(f"there are {len(types)} types for {expected} atoms; give one for each atom of the model")
+    if expected == 0:
+        raise ValueError("there is no atom for the model to act on; give a topology or a structure that has some")
     numbers = atoms if atoms is not None else range(expected)
     for atom, name in zip(numbers, types, strict=True):
         if name not in known:

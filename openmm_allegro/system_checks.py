@@ -63,7 +63,7 @@ def check_pressures(system: openmm.System) -> None:
     others = [name for name in with_virial if name not in models] + models[1:]
     if others:
         warnings.warn(
-            f"the System has a {others[0]} beside the model, and what it adds to the pressure is left out of the tensor",
+            f"the System has a {others[0]} beside the model, and its part of the pressure is left out of the tensor",
             stacklevel=3,
         )
 

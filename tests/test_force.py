@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import numpy as np  # isort: skip (openmm after torch)
+import ase
 import openmm
 from conftest import small_model
 from openmm import app, unit
@@ -412,6 +413,16 @@ def test_bad_options_are_refused_with_a_sentence(options, message):
     topology, _ = water(box=TRICLINIC)
     with pytest.raises(ValueError, match=message):
         AllegroForce(small_model(), topology, **options)
+
+
+def test_nothing_to_act_on_is_refused():
+    for make in (
+        lambda: AllegroForce(small_model(), app.Topology()),
+        lambda: AllegroForce(small_model(), None, types=[], periodic=False),
+        lambda: AllegroCalculator(small_model()).get_potential_energy(ase.Atoms()),
+    ):
+        with pytest.raises(ValueError, match="there is no atom for the model to act on"):
+            make()
 
 
 def test_an_element_that_the_model_does_not_know_is_refused():

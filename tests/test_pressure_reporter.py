@@ -83,7 +83,7 @@ def test_constraints_are_refused_and_other_forces_warned_of_before_a_step(simula
     reporter = PressureReporter(tmp_path / "p.csv", 2, small_model(), topology)
     assert reporter.describeNextReport(simulation)["steps"] == 2
     system.addForce(openmm.HarmonicBondForce())
-    with pytest.warns(UserWarning, match="a HarmonicBondForce beside the model, and what it adds to the pressure"):
+    with pytest.warns(UserWarning, match="a HarmonicBondForce beside the model, and its part of the pressure is left"):
         PressureReporter(tmp_path / "p.csv", 2, small_model(), topology).describeNextReport(simulation)
     system.addConstraint(0, 1, 0.1)
     simulation.reporters.append(PressureReporter(tmp_path / "p.csv", 2, small_model(), topology))
