@@ -33,16 +33,22 @@ CANNOT_BE_COPIED = (
 )
 
 
-def choose_bridge(bridge: str, has_gpu: bool) -> str:
+def choose_bridge(bridge: str, has_gpu: bool, has_cuda_platform: bool) -> str:
     """`torchforce` or `python`; with `auto` the faster one that works here, and the log says why.
 
-    With a GPU that is TorchForce: positions and forces stay there. On a CPU PythonForce was measured a little
-    faster, and it does not need the first steps to compile TorchScript.
+    On OpenMM's CUDA platform that is TorchForce: positions and forces stay on the GPU. On OpenCL they do not. On a CPU
+    PythonForce was measured a little faster, and it does not need the first steps to compile TorchScript.
     """
     if bridge not in ("auto", "torchforce", "python"):
         raise ValueError(f"`bridge` is {bridge!r}; it can be 'auto', 'torchforce' or 'python'")
     if bridge == "auto" and not has_gpu:
         log.info("AllegroForce uses openmm.PythonForce: without a GPU it is the faster one")
+        return "python"
+    if bridge == "auto" and not has_cuda_platform:
+        log.info(
+            "AllegroForce uses openmm.PythonForce: this OpenMM has no CUDA platform, with which TorchForce would keep "
+            'positions and forces on the GPU (`pip install "openmm-allegro[cuda12]"`)'
+        )
         return "python"
     if bridge == "python":
         return bridge
@@ -61,6 +67,12 @@ def choose_bridge(bridge: str, has_gpu: bool) -> str:
     else:
         warnings.warn(f"AllegroForce uses openmm.PythonForce: {problem or CANNOT_BE_COPIED}", stacklevel=3)
     return "python"
+
+
+def has_cuda_platform() -> bool:
+    """Whether this OpenMM can run on CUDA; without its extra package it runs on a GPU by OpenCL."""
+    platforms = [openmm.Platform.getPlatform(index) for index in range(openmm.Platform.getNumPlatforms())]
+    return any(platform.getName() == "CUDA" for platform in platforms)
 
 
 @functools.cache

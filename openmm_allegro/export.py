@@ -53,7 +53,8 @@ class ForceModule(torch.nn.Module):
         comes as (1,) and in the platform's precision on CUDA.
         Returns the energy () [kJ/mol] and the forces (N, 3) [kJ/mol/nm].
         """
-        positions = positions.data  # TorchForce asks for a graph, and in TorchScript `detach` does not prevent it
+        given = positions.data  # TorchForce asks for a graph, and in TorchScript `detach` does not prevent it
+        positions = given.to(self.types.device)  # on OpenCL it gives them on the processor beside a module on CUDA
         n_particles = positions.shape[0]
         if self.subset and n_particles <= self.last_atom:
             raise ValueError(f"the System has {n_particles} particles, but this force acts on atom {self.last_atom}")
@@ -80,7 +81,7 @@ class ForceModule(torch.nn.Module):
             forces = forces * scale.to(forces)
         if self.subset:
             forces = torch.zeros_like(positions).index_copy(0, self.atoms, forces)
-        return energy, forces
+        return energy, forces.to(given.device)
 
 
 def export_torchscript(module: ForceModule, path: str | Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch  # before openmm, which bridges imports: see there
 
-from openmm_allegro.bridges import choose_bridge, python_force, torch_force  # isort: skip
+from openmm_allegro.bridges import choose_bridge, has_cuda_platform, python_force, torch_force  # isort: skip
 import openmm
 from openmm import app, unit
 
@@ -73,7 +73,7 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
         against the topology.
     bridge
         'torchforce' (openmm-torch), 'python' (openmm.PythonForce), or 'auto': TorchForce where it works and there
-        is a GPU, else PythonForce; the log says why.
+        are a GPU and OpenMM's CUDA platform, else PythonForce; the log says why.
     device
         Where the model is evaluated: 'auto', 'cpu', 'cuda', 'cuda:1', or several that share the atoms, as
         ['cuda:0', 'cuda:1']. TorchForce follows OpenMM; naming a device takes PythonForce.
@@ -141,7 +141,7 @@ def _across(
     """The Force that takes a module across to OpenMM."""
     if bridge == "auto" and device != "auto":
         bridge = "python"
-    if choose_bridge(bridge, torch.cuda.is_available()) == "torchforce":
+    if choose_bridge(bridge, torch.cuda.is_available(), has_cuda_platform()) == "torchforce":
         if device != "auto":
             raise ValueError(
                 f"`device` is {device!r}, but TorchForce evaluates where OpenMM's platform is; leave it 'auto' or "

@@ -620,7 +620,7 @@ def _unloadable_openmmtorch(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_unloadable_openmmtorch")
 def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken():
     with pytest.warns(UserWarning, match="AllegroForce uses openmm.PythonForce: openmmtorch is installed but does not"):
-        assert choose_bridge("auto", has_gpu=True) == "python"
+        assert choose_bridge("auto", has_gpu=True, has_cuda_platform=True) == "python"
     topology, _ = water()
     with pytest.raises(ValueError, match="TorchForce cannot be used: .*libnvrtc.so.12"):
         AllegroForce(small_model(), topology, bridge="torchforce")
@@ -628,23 +628,31 @@ def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken():
 
 def test_without_a_gpu_pythonforce_is_taken_and_the_log_says_why(caplog):
     with caplog.at_level("INFO", logger="openmm_allegro"):
-        assert choose_bridge("auto", has_gpu=False) == "python"
+        assert choose_bridge("auto", has_gpu=False, has_cuda_platform=False) == "python"
     assert "without a GPU it is the faster one" in caplog.text
+
+
+def test_without_openmms_cuda_platform_pythonforce_is_taken_and_the_log_says_why(caplog):
+    """Beside OpenCL openmm-torch leaves positions on the processor, and so gains nothing."""
+    with caplog.at_level("INFO", logger="openmm_allegro"):
+        assert choose_bridge("auto", has_gpu=True, has_cuda_platform=False) == "python"
+    assert "this OpenMM has no CUDA platform" in caplog.text
 
 
 @needs_torchforce
 def test_with_a_gpu_torchforce_is_taken_and_the_log_says_why(caplog):
     with caplog.at_level("INFO", logger="openmm_allegro"):
-        assert choose_bridge("auto", has_gpu=True) == "torchforce"
+        assert choose_bridge("auto", has_gpu=True, has_cuda_platform=True) == "torchforce"
     assert "stay on the GPU" in caplog.text
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @both_bridges
+@pytest.mark.parametrize("platform", ["CUDA", "OpenCL"])
 @pytest.mark.parametrize("box", [None, TRICLINIC], ids=["isolated", "triclinic"])
 @pytest.mark.parametrize("atoms", [None, [3, 4, 5, 9, 10, 11, 0]], ids=["all", "subset"])
-def test_cuda_gives_the_numbers_of_the_cpu(bridge, box, atoms):
+def test_cuda_gives_the_numbers_of_the_cpu(bridge, platform, box, atoms):
     topology, positions = water(box=box)
     model = small_model(torch.float32, zbl=True)
     contexts = [
@@ -652,9 +660,9 @@ def test_cuda_gives_the_numbers_of_the_cpu(bridge, box, atoms):
             [AllegroForce(model, topology, atoms=atoms, bridge=which, device=device, scale_parameter="scale")],
             positions,
             box,
-            platform,
+            name,
         )
-        for which, device, platform in (("python", "cpu", "Reference"), (bridge, "auto", "CUDA"))
+        for which, device, name in (("python", "cpu", "Reference"), (bridge, "auto", platform))
     ]
     for context in contexts:
         context.setParameter("scale", 0.5)
