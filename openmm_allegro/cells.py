@@ -48,6 +48,15 @@ def with_images(fractional: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
     return atoms, shifts[:, fractional.shape[1] :]
 
 
+def on_one_spot(places: Tensor) -> list[int]:
+    """Two of the places (3, m) that are the same to the last bit; empty if there are none."""
+    spots, which, counts = torch.unique(places, return_inverse=True, return_counts=True, dim=1)
+    if spots.shape[1] == places.shape[1]:
+        return [0][:0]
+    both = torch.nonzero(which == counts.argmax()).flatten()
+    return [int(both[0]), int(both[1])]
+
+
 def split(places: Tensor, largest: int) -> list[Tensor]:
     """Atoms (b,) in pieces of at most `largest`, halved across their longest extent. places: (3, n)."""
     waiting = [torch.arange(places.shape[1], device=places.device)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from vesin_torch import NeighborList
 
-from openmm_allegro.cells import check_heights, heights, split, surroundings, with_images
+from openmm_allegro.cells import check_heights, heights, on_one_spot, split, surroundings, with_images
 
 
 class NeighborPairs(NamedTuple):
@@ -191,6 +191,11 @@ class Neighbors(torch.nn.Module):
         self.starts_here = self.starts.cpu()
         self.allowed = (self.reach - self.cutoff) / 2
         self.builds += 1
+        if self.places.is_cuda:  # there vesin leaves out pairs of no length, which `pairs` would refuse
+            same = on_one_spot(self.places)
+            if len(same) == 2:
+                self.on_one_spot = [int(self.atoms[same[0]]), int(self.atoms[same[1]])]
+                self.allowed = -1.0  # this list is of no use
 
     def search_piece(self, members: Tensor, n_centres: int) -> tuple[Tensor, Tensor]:
         """How many candidates each centre has, and their places among the m. members: places, the centres first."""

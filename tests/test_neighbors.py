@@ -9,9 +9,11 @@ import torch
 from conftest import random_atoms
 from torch import Tensor
 
+from openmm_allegro.cells import on_one_spot
 from openmm_allegro.neighbors import NeighborPairs, Neighbors, neighbor_matrix
 
 CUTOFF = 4.0
+no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
 def brute_force(positions: Tensor, cell: Tensor, cutoff: float) -> list[list[tuple[int, float]]]:
@@ -295,11 +297,25 @@ def test_positions_that_are_not_numbers_are_refused():
         Neighbors(CUTOFF)(positions, cell)
 
 
-def test_two_atoms_on_one_spot_are_refused():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, no_cuda])])
+def test_two_atoms_on_one_spot_are_refused(device):
     positions, cell, _ = random_atoms(5, 9.0)
     positions[3] = positions[1]
-    with pytest.raises(ValueError, match="atoms 1 and 3 are on one spot"):
-        Neighbors(CUTOFF)(positions, cell)
+    search = Neighbors(CUTOFF, 1.0)
+    for _ in range(2):  # a list that is kept would not be searched again
+        with pytest.raises(ValueError, match="atoms 1 and 3 are on one spot"):
+            search(positions.to(device), cell.to(device))
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_places_that_are_the_same_are_found_among_others(scripted):
+    """Of a search on CUDA, which leaves out pairs of no length."""
+    find = torch.jit.script(on_one_spot) if scripted else on_one_spot
+    places = random_atoms(30, 9.0)[0].t().contiguous()
+    assert find(places) == []
+    places[:, 21] = places[:, 4]
+    places[0, 7] = places[0, 4]  # in one direction only
+    assert find(places) == [4, 21]
 
 
 def test_a_refused_step_names_the_atoms_as_the_caller_does_and_the_next_step_is_right():
