@@ -201,7 +201,10 @@ class Neighbors(torch.nn.Module):
         """How many candidates each centre has, and their places among the m. members: places, the centres first."""
         points = self.places[:, members].t().contiguous()
         no_cell = torch.zeros((3, 3), dtype=torch.float64, device=points.device)  # the images are among the points
-        i, j = self.search.compute(points, no_cell, False, "ij", copy=False)
+        if torch.jit.is_scripting():  # OpenMM has made the device the current one
+            i, j = self.search.compute(points, no_cell, False, "ij", copy=False)
+        else:
+            i, j = self.search_where_points_are(points, no_cell)
         i, j = i.to(torch.int32), j.to(torch.int32)
         centre, other = torch.cat((i, j)), torch.cat((j, i))  # vesin gives each pair once
         own = torch.nonzero(centre < n_centres).flatten()
@@ -209,6 +212,13 @@ class Neighbors(torch.nn.Module):
         steps = torch.arange(n_centres + 1, dtype=torch.int32, device=members.device)
         counts = torch.searchsorted(centre, steps).diff()
         return counts, members.to(torch.int32)[other[own[by_centre]]]
+
+    @torch.jit.unused
+    def search_where_points_are(self, points: Tensor, no_cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs (e,) twice of the points (m, 3); vesin takes memory on the current CUDA device, wherever those are."""
+        with torch.cuda.device_of(points):
+            i, j = self.search.compute(points, no_cell, False, "ij", copy=False)
+        return i, j
 
     @torch.jit.export
     def chunk_end(self, start: int, max_candidates: int) -> int:

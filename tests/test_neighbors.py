@@ -290,6 +290,15 @@ def test_single_precision_positions_are_taken():
     assert_all_pairs_found(pairs, positions.to(torch.float64), cell.to(torch.float64))
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices here")
+def test_a_search_on_another_device_than_the_current_one():
+    positions, cell, _ = random_atoms(20, 9.0)
+    pairs = Neighbors(CUTOFF, 1.0)(positions.to("cuda:1"), cell)
+    assert pairs.vectors.device == torch.device("cuda:1")
+    assert_all_pairs_found(NeighborPairs(*(part.cpu() for part in pairs)), positions, cell)
+
+
 def test_positions_that_are_not_numbers_are_refused():
     positions, cell, _ = random_atoms(5, 9.0)
     positions[3, 1] = float("nan")
