@@ -53,7 +53,8 @@ Metadata = TypeVar("Metadata", bound=FileMetadata)
 def save_model(model: Allegro, path: str | Path, provenance: dict[str, JsonValue] | None = None) -> None:
     """Write a model file; an existing one is replaced only when the new one is complete.
 
-    provenance: how the model came to be (training configuration, data, figures), kept as it is.
+    provenance: how the model came to be (training configuration, data, figures), kept as it is; None means what the
+    model itself has.
     """
     write_whole(path, model_to_bytes(model, provenance))
 
@@ -97,7 +98,7 @@ def model_to_bytes(model: Allegro, provenance: dict[str, JsonValue] | None = Non
         config=model.config.model_dump(mode="json"),
         dtype="float64" if model.dtype == torch.float64 else "float32",
         units=UNITS,
-        provenance=provenance or {},
+        provenance=dict(model.provenance) if provenance is None else provenance,
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return safetensors.torch.save(tensors, metadata={METADATA_KEY: metadata.model_dump_json()})

@@ -29,6 +29,12 @@ def test_a_model_can_be_read_in_another_precision(tmp_path):
     assert load_model(tmp_path / "model.safetensors", torch.float64).readout[0].weight.dtype == torch.float64
 
 
+def test_a_model_that_is_saved_again_still_says_how_it_came_to_be(tmp_path):
+    save_model(small_model(torch.float32), tmp_path / "first.safetensors", {"seed": 7})
+    save_model(load_model(tmp_path / "first.safetensors", torch.float64), tmp_path / "second.safetensors")
+    assert read_metadata(tmp_path / "second.safetensors")["provenance"] == {"seed": 7}
+
+
 def test_a_model_is_read_whatever_the_length_of_its_header(tmp_path):
     """One length in 32 begins with the byte of a pickle."""
     first_bytes = set()
