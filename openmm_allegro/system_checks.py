@@ -17,12 +17,25 @@ def checked_periodic(periodic: bool | None, topology: app.Topology | None) -> bo
     if periodic is None:
         if topology is None:
             raise ValueError("there is no topology to say whether the system is periodic; give `periodic`")
-        return box is not None
+        periodic = box is not None
     if periodic and topology is not None and box is None:
         raise ValueError("`periodic` is True, but the topology has no box; call `topology.setPeriodicBoxVectors` first")
     if not periodic and box is not None:
         warnings.warn("the topology is periodic, but this force is asked not to be: it sees no images", stacklevel=3)
+    if periodic and topology is not None:
+        _check_room(topology)
     return periodic
+
+
+def _check_room(topology: app.Topology) -> None:
+    """Refuse a box of less than 1 Å³ for each atom, such as files of molecules without one have in its place."""
+    box = topology.getPeriodicBoxVectors()
+    volume = np.linalg.det([list(vector.value_in_unit(unit.angstrom)) for vector in box])
+    if volume < topology.getNumAtoms():
+        raise ValueError(
+            f"the topology has a periodic box of {volume:.3g} Å³ for {topology.getNumAtoms()} atoms; take it away by "
+            "`topology.setPeriodicBoxVectors(None)`, or correct it"
+        )
 
 
 def check_system(system: openmm.System, topology: app.Topology | None, periodic: bool) -> None:

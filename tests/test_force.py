@@ -445,6 +445,13 @@ def test_a_periodic_request_without_a_box_is_refused():
         AllegroForce(small_model(), topology, periodic=True)
 
 
+def test_a_box_without_room_for_the_atoms_is_refused():
+    """PDB files of molecules without a cell have one of 1 Å in its place, which OpenMM reads as it stands."""
+    topology, _ = water(box=[openmm.Vec3(*row) for row in 0.1 * np.eye(3)])
+    with pytest.raises(ValueError, match="has a periodic box of 1 Å³ for 24 atoms; take it away by"):
+        AllegroForce(small_model(), topology)
+
+
 def test_a_non_periodic_request_in_a_periodic_topology_is_warned_of():
     topology, _ = water(box=TRICLINIC)
     with pytest.warns(UserWarning, match="the topology is periodic, but this force is asked not to be"):
