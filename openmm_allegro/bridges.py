@@ -33,22 +33,18 @@ CANNOT_BE_COPIED = (
 )
 
 
-def choose_bridge(bridge: str, has_gpu: bool, has_cuda_platform: bool) -> str:
+def choose_bridge(bridge: str, has_gpu: bool, has_cuda: bool) -> str:
     """`torchforce` or `python`; with `auto` the faster one that works here, and the log says why.
 
     On OpenMM's CUDA platform that is TorchForce: positions and forces stay on the GPU. On OpenCL they do not. On a CPU
     PythonForce was measured a little faster, and it does not need the first steps to compile TorchScript.
+
+    has_gpu: whether torch has one; has_cuda: see `torchforce_has_cuda`.
     """
     if bridge not in ("auto", "torchforce", "python"):
         raise ValueError(f"`bridge` is {bridge!r}; it can be 'auto', 'torchforce' or 'python'")
     if bridge == "auto" and not has_gpu:
         log.info("AllegroForce uses openmm.PythonForce: without a GPU it is the faster one")
-        return "python"
-    if bridge == "auto" and not has_cuda_platform:
-        log.info(
-            "AllegroForce uses openmm.PythonForce: this OpenMM has no CUDA platform, with which TorchForce would keep "
-            'positions and forces on the GPU (`pip install "openmm-allegro[cuda12]"`)'
-        )
         return "python"
     if bridge == "python":
         return bridge
@@ -60,6 +56,12 @@ def choose_bridge(bridge: str, has_gpu: bool, has_cuda_platform: bool) -> str:
             warnings.warn(CANNOT_BE_COPIED, stacklevel=3)
         return bridge
     if problem is None and torchforce_can_be_copied():
+        if not has_cuda:
+            log.info(
+                "AllegroForce uses openmm.PythonForce: TorchForce has no CUDA platform here, where it would keep "
+                'positions and forces on the GPU (`pip install "openmm-allegro[cuda12]"`)'
+            )
+            return "python"
         log.info("AllegroForce uses openmm-torch's TorchForce: positions and forces stay on the GPU")
         return "torchforce"
     if problem == NOT_INSTALLED:
@@ -69,10 +71,10 @@ def choose_bridge(bridge: str, has_gpu: bool, has_cuda_platform: bool) -> str:
     return "python"
 
 
-def has_cuda_platform() -> bool:
-    """Whether this OpenMM can run on CUDA; without its extra package it runs on a GPU by OpenCL."""
+def torchforce_has_cuda() -> bool:
+    """Whether TorchForce runs on OpenMM's CUDA platform; without their extra packages a GPU is used by OpenCL."""
     platforms = [openmm.Platform.getPlatform(index) for index in range(openmm.Platform.getNumPlatforms())]
-    return any(platform.getName() == "CUDA" for platform in platforms)
+    return any(each.getName() == "CUDA" and each.supportsKernels(["CalcTorchForce"]) for each in platforms)
 
 
 @functools.cache

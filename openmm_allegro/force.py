@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch  # before openmm, which bridges imports: see there
 
-from openmm_allegro.bridges import choose_bridge, has_cuda_platform, python_force, torch_force  # isort: skip
+from openmm_allegro.bridges import choose_bridge, python_force, torch_force, torchforce_has_cuda  # isort: skip
 import openmm
 from openmm import app, unit
 
@@ -141,7 +141,7 @@ def _across(
     """The Force that takes a module across to OpenMM."""
     if bridge == "auto" and device != "auto":
         bridge = "python"
-    if choose_bridge(bridge, torch.cuda.is_available(), has_cuda_platform()) == "torchforce":
+    if choose_bridge(bridge, torch.cuda.is_available(), torchforce_has_cuda()) == "torchforce":
         if device != "auto":
             raise ValueError(
                 f"`device` is {device!r}, but TorchForce evaluates where OpenMM's platform is; leave it 'auto' or "

@@ -627,7 +627,7 @@ def _unloadable_openmmtorch(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_unloadable_openmmtorch")
 def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken():
     with pytest.warns(UserWarning, match="AllegroForce uses openmm.PythonForce: openmmtorch is installed but does not"):
-        assert choose_bridge("auto", has_gpu=True, has_cuda_platform=True) == "python"
+        assert choose_bridge("auto", has_gpu=True, has_cuda=True) == "python"
     topology, _ = water()
     with pytest.raises(ValueError, match="TorchForce cannot be used: .*libnvrtc.so.12"):
         AllegroForce(small_model(), topology, bridge="torchforce")
@@ -635,21 +635,22 @@ def test_an_unusable_openmmtorch_is_explained_and_pythonforce_taken():
 
 def test_without_a_gpu_pythonforce_is_taken_and_the_log_says_why(caplog):
     with caplog.at_level("INFO", logger="openmm_allegro"):
-        assert choose_bridge("auto", has_gpu=False, has_cuda_platform=False) == "python"
+        assert choose_bridge("auto", has_gpu=False, has_cuda=False) == "python"
     assert "without a GPU it is the faster one" in caplog.text
 
 
+@needs_torchforce
 def test_without_openmms_cuda_platform_pythonforce_is_taken_and_the_log_says_why(caplog):
     """Beside OpenCL openmm-torch leaves positions on the processor, and so gains nothing."""
     with caplog.at_level("INFO", logger="openmm_allegro"):
-        assert choose_bridge("auto", has_gpu=True, has_cuda_platform=False) == "python"
-    assert "this OpenMM has no CUDA platform" in caplog.text
+        assert choose_bridge("auto", has_gpu=True, has_cuda=False) == "python"
+    assert "TorchForce has no CUDA platform here" in caplog.text
 
 
 @needs_torchforce
 def test_with_a_gpu_torchforce_is_taken_and_the_log_says_why(caplog):
     with caplog.at_level("INFO", logger="openmm_allegro"):
-        assert choose_bridge("auto", has_gpu=True, has_cuda_platform=True) == "torchforce"
+        assert choose_bridge("auto", has_gpu=True, has_cuda=True) == "torchforce"
     assert "stay on the GPU" in caplog.text
 
 
