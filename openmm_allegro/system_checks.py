@@ -70,13 +70,16 @@ def check_pressures(system: openmm.System) -> None:
             f"the System has {system.getNumConstraints()} constraints, and what they add to the pressure is not known; "
             "make it without them (`constraints=None, rigidWater=False`), with a shorter time step"
         )
-    names = [type(force).__name__ for force in system.getForces()]
-    with_virial = [name for name in names if name not in WITHOUT_VIRIAL and not name.startswith("MonteCarlo")]
-    models = [name for name in with_virial if name in ("PythonForce", "TorchForce")]
-    others = [name for name in with_virial if name not in models] + models[1:]
-    if others:
+    models, others = [], []
+    for force in system.getForces():
+        kind, name = type(force).__name__, force.getName()
+        if kind == "PythonForce" or name in ("AllegroForce", "TorchForce"):  # OpenMM has no type for the latter
+            models.append(name)
+        elif kind not in WITHOUT_VIRIAL and not kind.startswith("MonteCarlo"):
+            others.append(name)
+    for name in others + models[1:]:
         warnings.warn(
-            f"the System has a {others[0]} beside the model, and its part of the pressure is left out of the tensor",
+            f"the System has a {name} beside the model, and its part of the pressure is left out of the tensor",
             stacklevel=3,
         )
 

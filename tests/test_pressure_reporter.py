@@ -11,16 +11,25 @@ from simulations import small_run, write_inputs
 from openmm_allegro import units
 from openmm_allegro.analysis.energy import read_log
 from openmm_allegro.analysis.viscosity import PRESSURES
+from openmm_allegro.bridges import torchforce_can_be_copied, torchforce_problem
 from openmm_allegro.force import AllegroForce
 from openmm_allegro.pressure_reporter import COLUMNS, PressureReporter
 from openmm_allegro.simulate import simulate
 from openmm_allegro.systems.water import water_box
 
+needs_torchforce = pytest.mark.skipif(
+    torchforce_problem() is not None or not torchforce_can_be_copied(),
+    reason=str(torchforce_problem() or "openmmtorch 1.5 is warned of with OpenMM 8.6"),
+)
 TRICLINIC = np.array([[0.75, 0.0, 0.0], [0.1, 0.7, 0.0], [-0.15, 0.2, 0.8]])  # nm
 
 
 @pytest.fixture
 def simulation():
+    return water_with("python")
+
+
+def water_with(bridge: str) -> app.Simulation:
     """Eight molecules of water in a triclinic cell, at 300 K."""
     topology, positions, _ = water_box(8)
     topology.setPeriodicBoxVectors(TRICLINIC * unit.nanometer)
@@ -28,7 +37,7 @@ def simulation():
     for atom in topology.atoms():
         system.addParticle(atom.element.mass)
     system.setDefaultPeriodicBoxVectors(*(TRICLINIC * unit.nanometer))
-    system.addForce(AllegroForce(small_model(), topology, precision="double", bridge="python"))
+    system.addForce(AllegroForce(small_model(), topology, precision="double", bridge=bridge))
     integrator = openmm.VerletIntegrator(1e-5)
     made = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform("Reference"))
     made.context.setPositions(positions)
@@ -76,7 +85,9 @@ def test_a_resumed_run_has_the_pressures_of_a_whole_one(tmp_path):
         np.testing.assert_allclose(whole[name], parts[name], rtol=1e-3, atol=1.0)  # float32
 
 
-def test_constraints_are_refused_and_other_forces_warned_of_before_a_step(simulation, tmp_path):
+@pytest.mark.parametrize("bridge", ["python", pytest.param("torchforce", marks=needs_torchforce)])
+def test_constraints_are_refused_and_other_forces_warned_of_before_a_step(bridge, tmp_path):
+    simulation = water_with(bridge)
     topology, system = simulation.topology, simulation.system
     system.addForce(openmm.CMMotionRemover())
     system.addForce(openmm.MonteCarloBarostat(1.0, 300.0))
