@@ -1,5 +1,7 @@
 """Crystals: composition, density, distances and coordination against the literature; draws that keep their distance."""
 
+from collections import Counter
+
 import ase.io
 import numpy as np
 import pytest
@@ -223,6 +225,13 @@ def test_a_slab_has_the_planes_and_the_vacuum_asked_for(miller, spacing):
     empty = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1])) - np.ptp(heights)
     widest = np.diff(heights).max()
     assert 12.0 < empty <= 12.0 + widest + 1e-3  # the vacuum, and what the bulk has between two planes
+
+
+def test_rounding_does_not_divide_a_layer_between_both_faces_of_a_slab():
+    # two double layers of four atoms each, a/(4√3) and 3a/(4√3) apart; one of four was left on the other face
+    heights = slab(crystal("si"), (1, 1, 1), 2).positions[:, 2]
+    assert sorted(Counter(np.round(heights - heights.min(), 3)).values()) == [4, 4, 4, 4]
+    assert np.ptp(heights) == pytest.approx(5.431 * 7 / (4 * 3**0.5), abs=1e-6)
 
 
 @pytest.mark.parametrize(
