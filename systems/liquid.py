@@ -53,7 +53,7 @@ def liquid(
     Parameters
     ----------
     solvents
-        Names of `SOLVENTS`, or SMILES.
+        Names of `SOLVENTS`, or SMILES, whose residues are called S01, S02, … by their place here.
     n_molecules
         Molecules of all solvents together.
     parts
@@ -91,7 +91,7 @@ def electrolyte(
     formula_units: int | None = None,
 ) -> Recipe:
     """How many of each molecule and ion; for the arguments see `liquid`."""
-    chosen = [solvent_molecule(name) for name in solvents]
+    chosen = [solvent_molecule(name, number) for number, name in enumerate(solvents, 1)]
     shares = _mole_shares(chosen, solvents, parts, by)
     counts = whole_numbers(shares, n_molecules)
     if n_molecules < 1 or min(counts) < 1:

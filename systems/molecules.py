@@ -88,14 +88,17 @@ P_F = 1.60
 
 
 @lru_cache
-def solvent_molecule(name: str) -> Molecule:
-    """One of `SOLVENTS`, or a SMILES of a neutral molecule, with the lowest of ten conformers by MMFF94."""
+def solvent_molecule(name: str, number: int = 1) -> Molecule:
+    """One of `SOLVENTS`, or a SMILES of a neutral molecule, with the lowest of ten conformers by MMFF94.
+
+    number: by which the residue of a SMILES is called S01, S02, …; readers add the bonds of an amino acid to UNK.
+    """
     if name in SOLVENTS:
         return _from_smiles(SOLVENTS[name].smiles, SOLVENTS[name].residue)
     if name.isalpha() and name.upper() in {*map(str.upper, SOLVENTS), *map(str.upper, IONS)}:
         raise ValueError(f"there is no solvent {known_names(name, SOLVENTS)}; a salt is named by `salt`")
     try:
-        molecule = _from_smiles(name, "UNK")
+        molecule = _from_smiles(name, f"S{number:02d}")
     except ValueError as error:
         raise ValueError(f"there is no solvent {known_names(name, SOLVENTS)}; or give a SMILES ({error})") from error
     if molecule.charge != 0:

@@ -9,7 +9,8 @@ import pytest
 from openmm import app, unit
 from scipy.spatial import cKDTree
 
-from openmm_allegro.systems.files import atoms_of_system, shortest_distance
+from openmm_allegro.structure import read_structure
+from openmm_allegro.systems.files import atoms_of_system, shortest_distance, write_system
 from openmm_allegro.systems.liquid import electrolyte, liquid
 from openmm_allegro.systems.molecules import SOLVENTS, ion_molecule, ions_of, solvent_molecule
 from openmm_allegro.systems.packing import packed
@@ -146,6 +147,15 @@ def test_a_liquid_on_a_base_stays_between_its_walls():
     assert z.max() < height + 0.05
     assert box[0][0].value_in_unit(unit.nanometer) == pytest.approx(1.4)
     assert 1.4 * 1.3 * height / 10 == pytest.approx(20 * 90.08 / 1.063 / 602.214076, rel=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".cif", ".pdb"])
+def test_molecules_of_smiles_keep_their_names_and_bonds_in_files(tmp_path, suffix):
+    built = write_system(liquid(["CC#N", "CCO"], 6, density_g_per_cm3=0.5), tmp_path / f"mixture{suffix}")
+    assert built.residues == {"S01": 3, "S02": 3}
+    topology = read_structure(built.file).topology
+    assert topology.getNumBonds() == 3 * 5 + 3 * 8  # OpenMM adds the bonds of an amino acid to residues called UNK
+    assert built.formula == "C12H27N3O3"
 
 
 def test_the_seed_decides_the_packing():
