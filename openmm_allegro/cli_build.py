@@ -193,6 +193,7 @@ def solvated(
     ph: Annotated[float, typer.Option(help="By which hydrogens are added.")] = 7.0,
     repair: Annotated[bool, typer.Option("--repair", help="Add missing atoms by PDBFixer.")] = False,
     output: Output = BOX,
+    seed: Seed = 0,
     relax_ps: RelaxPs = 0.0,
     r_max: RMax = None,
     as_json: AsJson = False,
@@ -207,8 +208,8 @@ def solvated(
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.solvated import solvated
 
-        system = solvated(path, padding_nm=padding_nm, salt=salt, molar=molar, ph=ph, repair=repair)
-        answer(write_system(_at_rest(system, relax_ps, 0, not as_json), output, r_max)._asdict())
+        system = solvated(path, padding_nm=padding_nm, salt=salt, molar=molar, ph=ph, repair=repair, seed=seed)
+        answer(write_system(_at_rest(system, relax_ps, seed, not as_json), output, r_max)._asdict())
 
 
 @build.command()

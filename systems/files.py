@@ -1,6 +1,7 @@
 """Built systems: written to files, and what is in them said in figures."""
 
 import difflib
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from openmm_allegro.structure import read_structure, structure_from_atoms
 from openmm_allegro.systems.water import System
 
 Array = NDArray[np.float64]
+TOO_CLOSE = 1.2
+"""Atoms of different molecules are not closer than this in any liquid at rest; hydrogen bonds begin at 1.5 [Å]."""
 
 
 class Built(NamedTuple):
@@ -76,6 +79,7 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
             f"the box is {min(widths):.2f} nm wide, less than twice the cutoff of {r_max:g} Å, so atoms would "
             "see their own images; build a larger one"
         )
+    _warn_of_contacts(topology, atoms)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")
     writer = app.PDBFile if output.suffix.lower() == ".pdb" else app.PDBxFile
@@ -99,6 +103,20 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
         density_g_per_cm3=density,
         shortest_distance_angstrom=shortest_distance(atoms),
     )
+
+
+def _warn_of_contacts(topology: app.Topology, atoms: ase.Atoms) -> None:
+    residues = np.array([atom.residue.index for atom in topology.atoms()])
+    first, second, distances = neighbor_list("ijd", atoms, TOO_CLOSE)
+    bonds = {frozenset((bond[0].index, bond[1].index)) for bond in topology.bonds()}
+    apart = np.flatnonzero((first < second) & (residues[first] != residues[second]))
+    found = [distances[pair] for pair in apart if frozenset((first[pair], second[pair])) not in bonds]
+    if found:
+        warnings.warn(
+            f"atoms of different molecules come as close as {min(found):.2f} Å ({len(found)} below {TOO_CLOSE} Å); let "
+            "a force field part them (`--relax-ps`, `systems.relaxation.relaxed`) before a learnt potential sees them",
+            stacklevel=3,
+        )
 
 
 def shortest_distance(atoms: ase.Atoms) -> float:

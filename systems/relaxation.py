@@ -21,7 +21,8 @@ def relaxed(
 
     Molecules that were placed at random meet in ways that no training frame has, where a learnt potential may do
     anything; here they part first. Bonds with hydrogen have the lengths of the force field in the end. The dynamics is
-    Langevin's, with 2 fs and 5/ps.
+    Langevin's, with 2 fs and 5/ps. The same seed gives the same places again on one thread (OPENMM_CPU_THREADS=1):
+    several add forces in any order.
 
     Parameters
     ----------

@@ -1,6 +1,9 @@
 """Peptides and proteins from structure files, with hydrogens, in water with ions."""
 
 import importlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +25,12 @@ def solvated(
     molar: float = 0.0,
     ph: float = 7.0,
     repair: bool = False,
+    seed: int = 0,
 ) -> System:
     """A peptide or protein with the hydrogens of a pH, in a box of water with ions, neutral as a whole.
 
-    OpenMM leaves out water near the solute and the faces of the box, so it starts some per cent too light: let a
-    barostat find the density.
+    OpenMM leaves out water near the solute and the faces of the box, so it starts too light, a box of 2 nm by a tenth:
+    let a barostat find the density. Molecules that meet across the faces may be too close: relax it.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def solvated(
         neutralise the solute.
     repair
         Whether PDBFixer adds missing heavy atoms and takes away what is not protein, nucleic acid or water.
+    seed
+        Of the places of ions and, before they are minimised, of hydrogens.
     """
     if padding_nm <= 0:
         raise ValueError(f"`padding_nm` is {padding_nm}; it must be above zero")
@@ -48,14 +54,15 @@ def solvated(
     modeller = _repaired(Path(path)) if repair else _as_it_is(Path(path))
     field = app.ForceField(*FORCE_FIELD)
     try:
-        modeller.addHydrogens(field, pH=ph)
-        modeller.addSolvent(
-            field,
-            padding=padding_nm * unit.nanometer,
-            positiveIon=f"{cation}+",
-            negativeIon=f"{anion}-",
-            ionicStrength=molar * unit.molar,
-        )
+        with _drawn_by(seed):
+            modeller.addHydrogens(field, pH=ph)
+            modeller.addSolvent(
+                field,
+                padding=padding_nm * unit.nanometer,
+                positiveIon=f"{cation}+",
+                negativeIon=f"{anion}-",
+                ionicStrength=molar * unit.molar,
+            )
     except ValueError as error:
         raise ValueError(
             f"`{path}` could not be solvated: {error}; `repair` adds missing atoms and removes what the force field of "
@@ -66,6 +73,17 @@ def solvated(
     centre = np.array(box.value_in_unit(unit.nanometer)).sum(0) / 2
     places += centre - (places.min(0) + places.max(0)) / 2
     return modeller.topology, unit.Quantity(places, unit.nanometer), box
+
+
+@contextmanager
+def _drawn_by(seed: int) -> Iterator[None]:
+    """OpenMM's modeller draws from Python's generator, which afterwards goes on as it would have done."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _as_it_is(path: Path) -> app.Modeller:

@@ -58,9 +58,8 @@ def test_a_slab_and_an_interface(capfd, tmp_path):
 def test_a_solvated_peptide_from_a_test_system(capfd, tmp_path):
     made = printed_json(capfd, "build", "openmmtools", "AlanineDipeptideVacuum", "--output", tmp_path / "a.pdb")
     assert made["atoms"] == 22
-    made = printed_json(
-        capfd, "build", "solvated", tmp_path / "a.pdb", "--padding-nm", 0.6, "--output", tmp_path / "s.cif"
-    )
+    words = [tmp_path / "a.pdb", "--padding-nm", 0.6, "--relax-ps", 0.02, "--output", tmp_path / "s.cif"]
+    made = printed_json(capfd, "build", "solvated", *words)
     assert made["residues"]["ALA"] == 1
 
 
