@@ -7,6 +7,7 @@ import typer
 
 from openmm_allegro.answers import answering
 from openmm_allegro.cli_options import AsJson
+from openmm_allegro.outputs import check_new_outputs
 
 if TYPE_CHECKING:
     from openmm_allegro.systems.water import System
@@ -50,6 +51,7 @@ def water(
       openmm-allegro build water --molecules 64 --relax-ps 10 --output water.pdb
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.water import water_box
 
@@ -85,6 +87,7 @@ def liquid(
       openmm-allegro build liquid water --salt NaCl --molar 1 --molecules 200 --output brine.cif
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.liquid import liquid
 
@@ -124,6 +127,7 @@ def crystal(
       openmm-allegro build crystal llzo-cubic --replace Zr:Ta:2 --vacancy Li:2
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output, name)
         from openmm_allegro.systems.crystal import crystal
         from openmm_allegro.systems.files import system_of_atoms, write_system
 
@@ -152,6 +156,7 @@ def slab(
       openmm-allegro build slab li --miller 1 0 0 --layers 5 --repeat 6 6 --output li100.cif
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output, name)
         from openmm_allegro.systems.crystal import crystal
         from openmm_allegro.systems.files import system_of_atoms, write_system
         from openmm_allegro.systems.slab import slab
@@ -177,6 +182,7 @@ def stack(
       openmm-allegro build stack li100.cif electrolyte.cif --output interface.cif
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output, lower, upper)
         from openmm_allegro.systems.files import read_system, write_system
         from openmm_allegro.systems.slab import stack
 
@@ -205,6 +211,7 @@ def solvated(
       openmm-allegro build solvated protein.pdb --molar 0.15 --repair --output solvated.cif
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output, path)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.solvated import solvated
 
@@ -226,10 +233,16 @@ def openmmtools(
       openmm-allegro build openmmtools AlanineDipeptideExplicit --output dipeptide.cif
     """  # noqa: D301
     with answering(as_json) as answer:
+        _check_files(output)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.openmmtools_systems import openmmtools_system
 
         answer(write_system(openmmtools_system(name), output, r_max)._asdict())
+
+
+def _check_files(output: Path, *inputs: Path | str) -> None:
+    """That neither of the two files is there already."""
+    check_new_outputs([output, output.with_suffix(".extxyz")], inputs)
 
 
 def _at_rest(system: "System", ps: float, seed: int, progress: bool) -> "System":

@@ -15,6 +15,7 @@ from openmm_allegro.cli_options import (
     label_options,
     options_of_the_command,
 )
+from openmm_allegro.outputs import check_new_outputs
 
 LastLayer = Annotated[bool, typer.Option("--last-layer", help="Make members from one model and its training frames.")]
 
@@ -45,6 +46,7 @@ def ensemble(
         from openmm_allegro.training.ensembles import make_ensemble_file
         from openmm_allegro.training.last_layer import LastLayerOptions
 
+        check_new_outputs([output], [*models, *(train or [])])
         options = LastLayerOptions(n_members=members, seed=seed) if last_layer else None
         labels = label_options(energy_key, forces_key, units=units)
         answer(make_ensemble_file(models, output, last_layer=options, train=train or [], labels=labels))
@@ -97,4 +99,5 @@ def select(
     with answering(as_json) as answer:
         from openmm_allegro.selection import select_frames
 
+        check_new_outputs([output, output.with_suffix(".csv")], [trajectory, topology, model])
         answer(select_frames(trajectory, topology, model, output, count=count, max_spread=max_spread, device=device))

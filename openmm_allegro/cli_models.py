@@ -7,6 +7,7 @@ import typer
 
 from openmm_allegro.answers import answering
 from openmm_allegro.cli_options import AsJson
+from openmm_allegro.outputs import check_new_outputs
 
 
 def convert(
@@ -33,4 +34,5 @@ def convert(
     with answering(as_json) as answer:
         from openmm_allegro.model_file import convert_file
 
+        check_new_outputs([output], [model])
         answer(convert_file(model, output, energy_units, length_units))

@@ -7,6 +7,7 @@ from openmm_allegro.export_compiled import export_compiled
 from openmm_allegro.export_file import export_file
 from openmm_allegro.export_graph import export_graph
 from openmm_allegro.export_lammps import export_lammps
+from openmm_allegro.outputs import check_new_outputs
 
 Format = Literal["torchforce", "nequip", "lammps", "aoti-ase", "aoti-lammps"]
 OUTPUTS: dict[Format, str] = {
@@ -45,6 +46,8 @@ def export(
         )
     if format in ("nequip", "aoti-ase", "aoti-lammps") and structure is not None:
         raise ValueError(f"a model in the format {format} serves every system of its elements; leave out `{structure}`")
+    if format != "lammps":
+        check_new_outputs([output], [model, structure])
     if format == "nequip":
         return export_graph(model, output, precision)
     if format == "aoti-ase" or format == "aoti-lammps":

@@ -1,4 +1,4 @@
-"""What a command writes does not take the place of what it reads."""
+"""What a command writes does not take the place of what it reads, nor of what took long to make."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,15 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str | None]) 
             raise ValueError(
                 f"`{output}` would be written, but it is read, too, and would be lost; name another output"
             )
+
+
+def check_new_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str | None] = ()) -> None:
+    """The same, and refuse to write over any other file."""
+    outputs = list(outputs)
+    check_outputs(outputs, inputs)
+    for output in outputs:
+        if output.exists():
+            raise ValueError(f"`{output}` exists already and is kept as it is; name another output, or remove it first")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

@@ -63,6 +63,20 @@ def test_a_solvated_peptide_from_a_test_system(capfd, tmp_path):
     assert made["residues"]["ALA"] == 1
 
 
+@pytest.mark.parametrize("name", ["box.cif", "box.extxyz"])
+def test_files_that_are_there_are_kept(capfd, tmp_path, name):
+    (tmp_path / name).write_text("frames of somebody")
+    said = complaint(capfd, "build", "crystal", "si", "--output", tmp_path / "box.cif")
+    assert f"{name}` exists already and is kept as it is; name another output, or remove it first" in said
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "frames of somebody")]
+
+
+def test_what_is_read_is_not_written(capfd, tmp_path):
+    printed_json(capfd, "build", "crystal", "si", "--output", tmp_path / "si.cif")
+    said = complaint(capfd, "build", "stack", tmp_path / "si.cif", tmp_path / "si.cif", "--output", tmp_path / "si.cif")
+    assert "si.cif` would be written, but it is read, too, and would be lost" in said
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
