@@ -59,10 +59,21 @@ def main(argv: list[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"openmm-allegro {version('openmm-allegro')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options_of_all_verbs(
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where in the program a mistake was found.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version, and leave.")
     ] = False,
 ) -> None:
     pass

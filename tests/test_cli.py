@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import ase.io
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from simulations import signal_once_it_runs, small_run, write_inputs
 from training_toys import toy_atoms, toy_frames, write_toy_run, write_toy_set
 
+import openmm_allegro
 from openmm_allegro.cli import main
 from openmm_allegro.simulate_config import SimulateConfig
 
@@ -68,7 +70,7 @@ def complaint(capfd, *words):
     return printed.err
 
 
-@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)])
 def test_help_and_import_load_neither_torch_nor_openmm(words):
     program = (
         "import sys, openmm_allegro\nfrom openmm_allegro.cli import main\n"
@@ -92,6 +94,12 @@ def test_without_words_the_help_is_shown(capfd):
     assert main([]) == 0
     shown = capfd.readouterr().out
     assert all(verb in shown for verb in VERBS)
+
+
+def test_the_version_is_that_of_the_installed_package(capfd):
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == f"openmm-allegro {version('openmm-allegro')}\n"
+    assert openmm_allegro.__version__ == version("openmm-allegro")
 
 
 def test_every_option_of_a_simulation_is_a_flag_with_its_default(capfd):
