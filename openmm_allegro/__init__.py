@@ -1,6 +1,7 @@
 """Allegro interatomic potentials in OpenMM: `AllegroForce`, models and their files."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from openmm_allegro.model_file import describe_model as describe_model
     from openmm_allegro.pressure_reporter import PressureReporter as PressureReporter
     from openmm_allegro.uncertainty_reporter import UncertaintyReporter as UncertaintyReporter
+
+_CLONE = Path(__file__).parents[1]
+if (_CLONE / "pyproject.toml").is_file() and (_CLONE / "systems").is_dir():
+    __path__.append(str(_CLONE))  # `training` and `systems`, for Python that was started in a clone
 
 _HOME = {
     "Allegro": "model",
@@ -37,6 +42,8 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `--help` and the analyses never load torch."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("openmm-allegro")
     if name not in _HOME:
         raise AttributeError(f"module 'openmm_allegro' has no attribute {name!r}")
     return getattr(import_module(f"openmm_allegro.{_HOME[name]}"), name)

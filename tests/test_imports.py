@@ -109,3 +109,15 @@ def test_the_package_and_its_help_do_not_load_torch_or_openmm():
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_that_was_started_in_a_clone_finds_all_parts_of_it():
+    code = (
+        "import sys\n"
+        "sys.meta_path = [each for each in sys.meta_path if 'Editable' not in getattr(each, '__name__', '')]\n"
+        "import openmm_allegro.systems, openmm_allegro.training\n"
+        "print(openmm_allegro.__file__, openmm_allegro.systems.__file__, openmm_allegro.training.__file__, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    folders = ("openmm_allegro", "systems", "training")
+    assert done.stdout.split() == [str(ROOT / folder / "__init__.py") for folder in folders]
