@@ -44,7 +44,8 @@ def slab(
 def stack(lower: System, upper: System, *, gap_nm: float = 0.2, max_strain: float = 0.05) -> System:
     """One system on the other along z, with a gap above each; the upper one is strained to the lower one's base.
 
-    Molecules, which are atoms connected by bonds, move whole with their centres.
+    Molecules, which are atoms connected by bonds, move whole with their centres; those that have left the cell along z
+    are taken back.
 
     gap_nm: between the highest atom below and the lowest above, and again to the next image.
     max_strain: largest relative change of the upper one's base vectors that is accepted.
@@ -59,7 +60,7 @@ def stack(lower: System, upper: System, *, gap_nm: float = 0.2, max_strain: floa
         )
     strain = np.eye(3)
     strain[:2, :2] = np.linalg.solve(above[:2, :2], below[:2, :2])
-    places, shifted = numbers_nm(lower[1]), numbers_nm(upper[1])
+    places, shifted = _in_one_cell(lower, below), _in_one_cell(upper, above)
     centres = _centres(upper[0], shifted)
     shifted = shifted + centres @ strain - centres
     places = places - [0, 0, places[:, 2].min()]
@@ -71,6 +72,21 @@ def stack(lower: System, upper: System, *, gap_nm: float = 0.2, max_strain: floa
     box = unit.Quantity([Vec3(*map(float, row)) for row in vectors], unit.nanometer)
     modeller.topology.setPeriodicBoxVectors(box)
     return modeller.topology, unit.Quantity(np.vstack([places, shifted]), unit.nanometer), box
+
+
+def _in_one_cell(system: System, box: Array) -> Array:
+    """Positions, with molecules that dynamics has led out of the cell along z taken back into it, (atoms, 3) [nm].
+
+    The cell is then cut where their centres leave the widest gap, so that the layers of a crystal stay whole.
+    """
+    places = numbers_nm(system[1])
+    heights = _centres(system[0], places) @ np.linalg.inv(box)[:, 2]
+    if heights.min() >= 0 and heights.max() <= 1:
+        return places
+    ordered = np.sort(heights % 1)
+    gaps = np.diff(ordered, append=ordered[0] + 1)
+    cut = ordered[gaps.argmax()] + gaps.max() / 2
+    return np.asarray(places - np.floor(heights - cut)[:, None] * box[2])
 
 
 def _centres(topology: app.Topology, places: Array) -> Array:

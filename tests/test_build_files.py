@@ -144,6 +144,20 @@ def test_a_stack_strains_the_base_and_leaves_molecules_whole():
     assert np.ptp(places[n_lower:, 0]) < np.ptp(nm(upper[1])[:, 0])  # squeezed
 
 
+def test_what_has_wandered_out_of_its_cell_is_stacked_as_if_it_had_not():
+    lower = system_of_atoms(slab(crystal("li"), (1, 0, 0), 3, repeat=(4, 4)))
+    upper = water_box(edge_nm=1.42, seed=1)
+    slab_places, water_places = nm(lower[1]), nm(upper[1])
+    slab_places[::5] -= nm(lower[2])[2]
+    water_places[3:30] += 2 * nm(upper[2])[2]  # nine molecules, two images up: the same liquid
+    moved = [(lower[0], slab_places, lower[2]), (upper[0], water_places, upper[2])]
+    moved = [(topology, unit.Quantity(places, unit.nanometer), box) for topology, places, box in moved]
+    height, wandered = (nm(stack(*both, gap_nm=0.25)[2])[2, 2] for both in ([lower, upper], moved))
+    # the liquid has no walls, so another cut of it has other molecules that look out
+    assert wandered == pytest.approx(height, abs=0.1)
+    assert nm(stack(moved[0], upper, gap_nm=0.25)[2])[2, 2] == pytest.approx(height, abs=1e-9)
+
+
 def test_systems_whose_bases_differ_are_not_stacked():
     with pytest.raises(ValueError, match=r"0.564 × 0.564 nm and 1.128 × 1.128 nm, differ by 100.0 %, more than 5 %"):
         stack(system_of_atoms(crystal("nacl")), system_of_atoms(crystal("nacl", (2, 2, 1))))
