@@ -112,13 +112,17 @@ def structure_from_atoms(atoms: "ase.Atoms") -> Structure:
     """What ASE holds, turned and reduced where its box is not as OpenMM wants it."""
     positions_nm = atoms.positions * units.ANGSTROM_TO_NM
     topology = app.Topology()
-    residue = topology.addResidue("MOL", topology.addChain())
+    residue = topology.addResidue("MOL", topology.addChain("A"))
     for number, symbol in enumerate(atoms.get_chemical_symbols()):
+        if symbol == "X":
+            raise ValueError(f"atom {number} is X, which is no chemical element; remove the atom")
         topology.addAtom(f"{symbol}{number + 1}", app.Element.getBySymbol(symbol), residue)
     if not atoms.pbc.any():
         return Structure(topology, positions_nm)
     if not atoms.pbc.all():
         raise ValueError(f"it is periodic along {atoms.pbc.sum()} of 3 directions; OpenMM knows all or none")
+    if atoms.cell.rank < 3:
+        raise ValueError("it is periodic, but its cell has no volume; add the cell vectors, or say that it is not")
     if np.linalg.det(atoms.cell) <= 0:
         raise ValueError("its cell vectors are not right-handed; swap two of them")
     # OpenMM wants a along x and b in the xy plane: the same crystal, turned.
@@ -142,17 +146,18 @@ def _replicated(structure: Structure, replicate: tuple[int, int, int]) -> Struct
     cell = np.array([list(vector) for vector in box])  # (3, 3) rows
     topology = app.Topology()
     images = list(itertools.product(*(range(count) for count in replicate)))
-    for _ in images:
-        _copy_atoms(structure.topology, topology)
+    for image in range(len(images)):
+        _copy_atoms(structure.topology, topology, first=image == 0)
     topology.setPeriodicBoxVectors(_reduced(cell * np.array(replicate)[:, None]) * unit.nanometer)
     shifts = np.array(images) @ cell  # (images, 3)
     return Structure(topology, (shifts[:, None] + structure.positions_nm).reshape(-1, 3))
 
 
-def _copy_atoms(source: app.Topology, target: app.Topology) -> None:
+def _copy_atoms(source: app.Topology, target: app.Topology, first: bool) -> None:
+    """Chains of all copies but the first are numbered: readers of mmCIF would join two chains of one name."""
     copies = {}
     for chain in source.chains():
-        new_chain = target.addChain(chain.id)
+        new_chain = target.addChain(chain.id if first else None)
         for residue in chain.residues():
             new_residue = target.addResidue(residue.name, new_chain, residue.id, residue.insertionCode)
             for atom in residue.atoms():

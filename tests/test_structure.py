@@ -75,6 +75,7 @@ def test_a_written_structure_is_read_again(tmp_path, suffix):
     again = read_structure(path)
     np.testing.assert_allclose(again.positions_nm, structure.positions_nm + far, atol=1e-4)
     assert [atom.element.symbol for atom in again.topology.atoms()] == list("OHHOHH")
+    assert again.topology.getNumResidues() == 2  # mmCIF joined copies whose chains had one name
     lengths = again.topology.getUnitCellDimensions().value_in_unit(unit.nanometer)
     np.testing.assert_allclose(list(lengths), [1.1, 0.55, 0.55], atol=1e-4)
 
@@ -98,6 +99,8 @@ def test_copies_keep_chains_residues_and_bonds(tmp_path):
     [
         ({"pbc": [True, True, False]}, "periodic along 2 of 3 directions; OpenMM knows all or none"),
         ({"cell": np.diag([5.0, 5.0, -5.0])}, "not right-handed; swap two of them"),
+        ({"cell": np.diag([5.0, 5.0, 0.0])}, "its cell has no volume; add the cell vectors"),
+        ({"symbols": "OHX"}, "atom 2 is X, which is no chemical element"),
     ],
 )
 def test_cells_that_openmm_cannot_have_are_refused(tmp_path, change, sentence):
