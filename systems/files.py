@@ -83,8 +83,10 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")
     writer = app.PDBFile if output.suffix.lower() == ".pdb" else app.PDBxFile
+    chains = [chain.id for chain in topology.chains()]
     with temporary.open("w") as file:
-        writer.writeFile(topology, positions, file)
+        # Chains and residues keep the names of a deposited structure; readers would join two chains of one name.
+        writer.writeFile(topology, positions, file, keepIds=len(set(chains)) == len(chains))
     temporary.replace(output)
     extxyz = output.with_suffix(".extxyz")
     temporary = extxyz.with_name(extxyz.name + ".tmp")

@@ -33,7 +33,7 @@ def packed(molecules: Sequence[tuple[Molecule, int]], lengths: Array, seed: int 
     """
     positions = _packmol(molecules, lengths, seed, walls)
     topology = app.Topology()
-    chain = topology.addChain()
+    chain = topology.addChain("A")
     for molecule, number in molecules:
         for _ in range(number):
             _add_molecule(topology, chain, molecule)

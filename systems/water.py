@@ -40,7 +40,7 @@ def water_box(
     molecules = _cut_liquid(n_molecules, edge, np.random.default_rng(seed))  # (molecules, 3 atoms, 3), O first
 
     topology = app.Topology()
-    chain = topology.addChain()
+    chain = topology.addChain("A")
     for _ in range(n_molecules):
         residue = topology.addResidue("HOH", chain)
         oxygen, *hydrogens = (

@@ -203,6 +203,20 @@ def test_a_peptide_is_solvated_and_runs(dipeptide, tmp_path):
     assert max(np.linalg.norm(places[a.index] - places[b.index]) for a, b in topology.bonds()) < 0.2
 
 
+def test_a_solvated_peptide_keeps_its_chain_and_residue_numbers(dipeptide, tmp_path):
+    lines = dipeptide.read_text().splitlines()
+    atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
+    moved = [f"{line[:21]}C{int(line[22:26]) + 100:4d}{line[26:]}" for line in atoms]
+    (tmp_path / "deposited.pdb").write_text("\n".join([*moved, "END", ""]))
+    system = solvated(tmp_path / "deposited.pdb", padding_nm=0.6)
+    for suffix in (".pdb", ".cif"):
+        with pytest.warns(UserWarning, match="atoms of different molecules come as close"):
+            built = write_system(system, tmp_path / f"solvated{suffix}")
+        residues = list(read_structure(built.file).topology.residues())[:3]
+        named = [f"{residue.chain.id} {residue.id} {residue.name}" for residue in residues]
+        assert named == ["C 101 ACE", "C 102 ALA", "C 103 NME"]
+
+
 def test_the_seed_decides_where_ions_are(dipeptide):
     def ions(seed):
         topology, positions, _ = solvated(dipeptide, padding_nm=0.7, molar=1.0, seed=seed)
