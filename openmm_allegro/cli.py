@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 for a mistake of the user, 130 when stopped."""
     argv = sys.argv[1:] if argv is None else argv
     show_traceback = "--traceback" in argv
-    words = [word for word in argv if word != "--traceback"] or ["--help"]
+    words = [word for word in argv if word != "--traceback"]
+    if words in ([], ["build"]):  # nothing to do: what there is
+        words.append("--help")
     logging.basicConfig(format="%(message)s")
     logging.getLogger("openmm_allegro").setLevel(logging.INFO)
     try:

@@ -1,5 +1,8 @@
 """The verb `build`: systems to start from, one command for each kind."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +34,14 @@ Supercell = Annotated[tuple[int, int, int], typer.Option(help="Conventional cell
 Vacancy = Annotated[list[str] | None, typer.Option(help="Atoms to take away, such as Li:2; may be given again.")]
 Replace = Annotated[list[str] | None, typer.Option(help="Atoms to replace, such as Zr:Ta:2; may be given again.")]
 BOX = Path("box.cif")
+ARGUMENTS = "edge_nm salt molal molar formula_units base_nm charged miller layers repeat vacuum_angstrom repair"
+OPTIONS = {name: f"`--{name.replace('_', '-')}`" for name in ARGUMENTS.split()} | {
+    "padding_nm": "`--padding-nm`",
+    "n_molecules": "`--molecules`",
+    "density_g_per_cm3": "`--density`",
+    "supercell": "`--supercell`",
+}
+"""What the command line calls the arguments of the builders."""
 
 
 @build.command()
@@ -50,7 +61,7 @@ def water(
     Example:
       openmm-allegro build water --molecules 64 --relax-ps 10 --output water.pdb
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.water import water_box
@@ -86,7 +97,7 @@ def liquid(
       openmm-allegro build liquid EC EMC --parts 3:7 --by mass --salt LiPF6 --molal 1 --molecules 100
       openmm-allegro build liquid water --salt NaCl --molar 1 --molecules 200 --output brine.cif
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.liquid import liquid
@@ -126,7 +137,7 @@ def crystal(
       openmm-allegro build crystal li3po4-gamma --supercell 1 2 2 --output li3po4.cif
       openmm-allegro build crystal llzo-cubic --replace Zr:Ta:2 --vacancy Li:2
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output, name)
         from openmm_allegro.systems.crystal import crystal
         from openmm_allegro.systems.files import system_of_atoms, write_system
@@ -155,7 +166,7 @@ def slab(
     Example:
       openmm-allegro build slab li --miller 1 0 0 --layers 5 --repeat 6 6 --output li100.cif
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output, name)
         from openmm_allegro.systems.crystal import crystal
         from openmm_allegro.systems.files import system_of_atoms, write_system
@@ -181,7 +192,7 @@ def stack(
     Example:
       openmm-allegro build stack li100.cif electrolyte.cif --output interface.cif
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output, lower, upper)
         from openmm_allegro.systems.files import read_system, write_system
         from openmm_allegro.systems.slab import stack
@@ -210,7 +221,7 @@ def solvated(
     Example:
       openmm-allegro build solvated protein.pdb --molar 0.15 --repair --output solvated.cif
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output, path)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.solvated import solvated
@@ -232,12 +243,21 @@ def openmmtools(
     Example:
       openmm-allegro build openmmtools AlanineDipeptideExplicit --output dipeptide.cif
     """  # noqa: D301
-    with answering(as_json) as answer:
+    with answering(as_json) as answer, _named_as_options():
         _check_files(output)
         from openmm_allegro.systems.files import write_system
         from openmm_allegro.systems.openmmtools_systems import openmmtools_system
 
         answer(write_system(openmmtools_system(name), output, r_max)._asdict())
+
+
+@contextmanager
+def _named_as_options() -> Iterator[None]:
+    """What a builder refuses names the options of its command, not the arguments of its function."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(re.sub(r"`(\w+)`", lambda found: OPTIONS.get(found[1], found[0]), str(error))) from error
 
 
 def _check_files(output: Path, *inputs: Path | str) -> None:

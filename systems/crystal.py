@@ -95,6 +95,8 @@ def _lattice(name: str | Path) -> Lattice:
         return _from_data(CRYSTALS[str(name).lower()])
     if path.suffix.lower() == ".cif" and path.is_file():
         return _from_cif(path)
+    if path.is_file():
+        raise ValueError(f"`{name}` is not called .cif, and a crystal is read from a CIF file; convert it")
     if path.suffix:
         raise FileNotFoundError(f"there is no CIF file `{name}`")
     if str(name).lower() in ONLY_FROM_A_FILE:

@@ -1,7 +1,10 @@
 """The test systems of openmmtools, by the names of their classes."""
 
+import importlib
 import inspect
+import logging
 import warnings
+from types import ModuleType
 
 from openmm import unit
 
@@ -14,10 +17,7 @@ def openmmtools_system(name: str) -> System:
 
     https://openmmtools.readthedocs.io/en/stable/testsystems.html
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from openmmtools import testsystems
-
+    testsystems = _testsystems()
     base = testsystems.TestSystem
     known = [each for each, kind in inspect.getmembers(testsystems, inspect.isclass) if issubclass(kind, base)]
     known.remove("TestSystem")
@@ -40,3 +40,16 @@ def openmmtools_system(name: str) -> System:
         box = unit.Quantity([vector.value_in_unit(unit.nanometer) for vector in vectors], unit.nanometer)
     made.topology.setPeriodicBoxVectors(box)
     return made.topology, made.positions, box
+
+
+def _testsystems() -> ModuleType:
+    """Without what its dependencies print when they are imported, of time series and JAX."""
+    talkative = logging.getLogger("pymbar")
+    level = talkative.level
+    talkative.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module("openmmtools.testsystems")
+    finally:
+        talkative.setLevel(level)

@@ -17,8 +17,9 @@ def test_every_kind_shows_an_example_and_its_defaults(capfd, kind):
     assert "[default: " in " ".join(shown.split())
 
 
-def test_the_help_names_all_kinds(capfd):
-    assert main(["build", "--help"]) == 0
+@pytest.mark.parametrize("words", [["build", "--help"], ["build"]])
+def test_the_help_names_all_kinds(capfd, words):
+    assert main(words) == 0
     shown = capfd.readouterr().out
     assert all(f"  {kind} " in shown for kind in KINDS)
 
@@ -87,6 +88,9 @@ def test_what_is_read_is_not_written(capfd, tmp_path):
         (["liquid", "EC", "--parts", "a"], "`--parts` is a, where 'a' is not a number"),
         (["crystal", "si", "--r-max", "5"], "is 0.54 nm wide, less than twice the cutoff of 5 Å"),
         (["water", "--molecules", "9", "--output", "w.gro"], "ends in `.gro`"),
+        (["water"], "give either `--molecules` or `--edge-nm`; the density gives the other"),
+        (["liquid", "CC#N"], "the density of this liquid is not known here; give `--density`"),
+        (["crystal", __file__], "is not called .cif, and a crystal is read from a CIF file"),
         (["wine"], "No such command 'wine'"),
     ],
 )
