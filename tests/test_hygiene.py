@@ -274,6 +274,14 @@ def test_stress_and_energies_alone_are_enough():
     assert toy_atoms(frames[0]).get_volume() / len(frames[0].numbers) >= report.ranges["volume"]["min"]
 
 
+def test_spreads_of_frames_that_wait_for_their_labels_are_not_taken_for_labels(tmp_path):
+    image = ase.Atoms("OHH", toy_frames(1)[0].positions[:3], info={"energy_spread": 0.1})
+    image.arrays["force_spread"] = np.full(3, 0.2)
+    ase.io.write(tmp_path / "selected.extxyz", [image], format="extxyz")
+    report = inspect_files([tmp_path / "selected.extxyz"])
+    assert [each.sentence for each in report.suspicions if each.check == "label of another name"] == []
+
+
 def test_labels_under_other_names_are_pointed_out(tmp_path):
     images = []
     for frame in wobbling_water(3):

@@ -44,8 +44,12 @@ class Frame:
     """What the file calls other values, of the frame and of its atoms."""
 
     def looks_like(self, label: str) -> str | None:
-        """What the file may call `energy`, `forces` or `stress`, if it has another name for it."""
-        return next((name for name in self.unread if label.removesuffix("s") in name.lower()), None)
+        """What the file may call `energy`, `forces` or `stress`, if it has another name for it.
+
+        Not `energy_spread` and `force_spread`, which are an ensemble's doubts in frames that were chosen with it.
+        """
+        names = (name for name in self.unread if not name.endswith("_spread"))
+        return next((name for name in names if label.removesuffix("s") in name.lower()), None)
 
     @property
     def symbols(self) -> list[str]:
