@@ -74,10 +74,18 @@ def read_metadata(path: str | Path) -> dict[str, JsonValue]:
     return parsed_metadata(read_header(path), str(path), ModelMetadata).model_dump()
 
 
+def check_model_file(path: str | Path) -> None:
+    """Refuse a path where no file is; in the folder of a training the best model is pointed out."""
+    if Path(path).is_file():
+        return
+    best = Path(path) / "best.safetensors"
+    hint = f"; did you mean {best}?" if best.is_file() else ""
+    raise FileNotFoundError(f"there is no model file {path}{hint}")
+
+
 def read_header(path: str | Path) -> bytes:
     """The beginning of a file, up to where its tensors begin."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no model file {path}")
+    check_model_file(path)
     with Path(path).open("rb") as file:
         start = file.read(9)
         return start + file.read(_header_length(start, str(path)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal
 
-from openmm_allegro.checkpoint import LONGEST_HEADER
+from openmm_allegro.checkpoint import LONGEST_HEADER, check_model_file
 
 Kind = Literal["safetensors", "checkpoint", "package", "torchscript"]
 NAMES: dict[Kind, str] = {
@@ -28,8 +28,7 @@ MOST_NAMED = 200_000
 
 def recognise(path: str | Path) -> Kind:
     """The kind of a model file. Raises ValueError that says what the file is when it is none that can be read."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no model file {path}")
+    check_model_file(path)
     with Path(path).open("rb") as file:
         start = file.read(512)
     if start[:2] == b"PK":

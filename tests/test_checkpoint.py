@@ -9,6 +9,7 @@ import torch
 from conftest import small_model
 
 from openmm_allegro.checkpoint import load_model, model_to_bytes, read_metadata, save_model
+from openmm_allegro.recognise import recognise
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -48,6 +49,13 @@ def test_a_model_is_read_whatever_the_length_of_its_header(tmp_path):
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no model file .*nowhere.safetensors"):
         load_model(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("read", [load_model, recognise])
+def test_in_the_folder_of_a_training_the_model_is_pointed_out(tmp_path, read):
+    save_model(small_model(), tmp_path / "best.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"there is no model file .*; did you mean .*best\.safetensors\?"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [4, 200, -100])
