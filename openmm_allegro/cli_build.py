@@ -281,6 +281,8 @@ def _vacancies(words: list[str] | None) -> dict[str, int]:
         element, *number = word.split(":")
         if len(number) != 1:
             raise ValueError(f"`--vacancy` is {word}; write an element and a number, such as Li:2")
+        if element in found:
+            raise ValueError(f"`--vacancy` names {element} twice; give the sum")
         found[element] = _whole(number[0], "vacancy", word)
     return found
 
@@ -292,6 +294,8 @@ def _replacements(words: list[str] | None) -> dict[tuple[str, str], int]:
         parts = word.split(":")
         if len(parts) != 3:
             raise ValueError(f"`--replace` is {word}; write two elements and a number, such as Zr:Ta:2")
+        if (parts[0], parts[1]) in found:
+            raise ValueError(f"`--replace` names {parts[0]}:{parts[1]} twice; give the sum")
         found[parts[0], parts[1]] = _whole(parts[2], "replace", word)
     return found
 

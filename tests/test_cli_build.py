@@ -85,6 +85,8 @@ def test_what_is_read_is_not_written(capfd, tmp_path):
         (["crystal", "si", "--vacancy", "Si"], "`--vacancy` is Si; write an element and a number, such as Li:2"),
         (["crystal", "si", "--vacancy", "Si:1.5"], "1.5 is not a whole number"),
         (["crystal", "si", "--replace", "Si:2"], "`--replace` is Si:2; write two elements and a number"),
+        (["crystal", "si", "--vacancy", "Si:1", "--vacancy", "Si:1"], "`--vacancy` names Si twice; give the sum"),
+        (["crystal", "si", "--replace", "Si:Ge:1", "--replace", "Si:Ge:1"], "`--replace` names Si:Ge twice"),
         (["liquid", "EC", "--parts", "a"], "`--parts` is a, where 'a' is not a number"),
         (["crystal", "si", "--r-max", "5"], "is 0.54 nm wide, less than twice the cutoff of 5 Å"),
         (["water", "--molecules", "9", "--output", "w.gro"], "ends in `.gro`"),
