@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from openmm_allegro.answers import answering
+from openmm_allegro.cli_counts import number_in, replacements, vacancies
 from openmm_allegro.cli_options import AsJson
 from openmm_allegro.outputs import check_new_outputs
 
@@ -105,7 +106,7 @@ def liquid(
         system = liquid(
             solvents,
             molecules,
-            parts=None if parts is None else [_number(each, "parts", parts) for each in parts.split(":")],
+            parts=None if parts is None else [number_in(each, "parts", parts) for each in parts.split(":")],
             by=by,
             salt=salt,
             molal=molal,
@@ -143,7 +144,7 @@ def crystal(
         from openmm_allegro.systems.files import system_of_atoms, write_system
 
         atoms = crystal(
-            name, supercell, vacancies=_vacancies(vacancy), replace=_replacements(replace), charged=charged, seed=seed
+            name, supercell, vacancies=vacancies(vacancy), replace=replacements(replace), charged=charged, seed=seed
         )
         answer(write_system(system_of_atoms(atoms), output, r_max)._asdict())
 
@@ -272,43 +273,3 @@ def _at_rest(system: "System", ps: float, seed: int, progress: bool) -> "System"
     from openmm_allegro.systems.relaxation import relaxed
 
     return relaxed(system, ps, seed=seed, progress=progress)
-
-
-def _vacancies(words: list[str] | None) -> dict[str, int]:
-    """{"Li": 2} from Li:2."""
-    found = {}
-    for word in words or []:
-        element, *number = word.split(":")
-        if len(number) != 1:
-            raise ValueError(f"`--vacancy` is {word}; write an element and a number, such as Li:2")
-        if element in found:
-            raise ValueError(f"`--vacancy` names {element} twice; give the sum")
-        found[element] = _whole(number[0], "vacancy", word)
-    return found
-
-
-def _replacements(words: list[str] | None) -> dict[tuple[str, str], int]:
-    """{("Zr", "Ta"): 2} from Zr:Ta:2."""
-    found = {}
-    for word in words or []:
-        parts = word.split(":")
-        if len(parts) != 3:
-            raise ValueError(f"`--replace` is {word}; write two elements and a number, such as Zr:Ta:2")
-        if (parts[0], parts[1]) in found:
-            raise ValueError(f"`--replace` names {parts[0]}:{parts[1]} twice; give the sum")
-        found[parts[0], parts[1]] = _whole(parts[2], "replace", word)
-    return found
-
-
-def _whole(word: str, option: str, whole: str) -> int:
-    number = _number(word, option, whole)
-    if number != int(number):
-        raise ValueError(f"`--{option}` is {whole}, where {word} is not a whole number")
-    return int(number)
-
-
-def _number(word: str, option: str, whole: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise ValueError(f"`--{option}` is {whole}, where {word!r} is not a number") from None

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library", "run_lock"},
     {"config", "run_config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary", "outputs"},
-    {"lammps_data", "context_constraints", "atom_types", "system_checks", "resumable"},
+    {"lammps_data", "context_constraints", "atom_types", "system_checks", "resumable", "cli_counts"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body", "last_layer"},
