@@ -216,7 +216,7 @@ def solvated(
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
-    """A peptide or protein in neutral salt water.
+    """A peptide or protein in neutral salt water, which starts too light: let a barostat find its density.
 
     \b
     Example:
