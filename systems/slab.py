@@ -10,6 +10,8 @@ from openmm_allegro.systems.files import box_widths, numbers_nm
 from openmm_allegro.systems.water import System
 
 Array = NDArray[np.float64]
+OFF_THE_CUT = 0.01
+"""Atoms within rounding of the plane of the cut are moved off it [Å], so that a layer is not divided by it."""
 
 
 def slab(
@@ -31,7 +33,10 @@ def slab(
         raise ValueError(f"`layers` is {layers} and `repeat` {list(repeat)}; all must be at least 1")
     if vacuum_angstrom < 0:
         raise ValueError(f"`vacuum_angstrom` is {vacuum_angstrom}; it must be zero or more")
-    built = ase.build.surface(crystal, miller, layers, periodic=True)
+    normal = np.array(miller) @ crystal.cell.reciprocal()
+    shifted = crystal.copy()
+    shifted.positions += OFF_THE_CUT * normal / np.linalg.norm(normal)
+    built = ase.build.surface(shifted, miller, layers, periodic=True)
     built = built.repeat((*repeat, 1))
     height = float(np.ptp(built.positions[:, 2]))
     spacing = built.cell.volume / np.linalg.norm(np.cross(built.cell[0], built.cell[1])) - height
