@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from openmm_allegro import units
+from openmm_allegro.analysis.topology_file import read_topology
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
@@ -147,15 +148,14 @@ def farthest_points(places: Array, count: int) -> list[int]:
 
 def _frames(path: Path, topology: str | Path | None) -> Iterator[ase.Atoms]:
     """The frames of a file, a few in memory at a time."""
-    for each in (path, topology):
-        if each is not None and not Path(each).is_file():
-            raise FileNotFoundError(f"there is no file `{each}`")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file `{path}`")
     if topology is None:
         if path.suffix.lower() in (".dcd", ".xtc", ".trr", ".nc"):
             raise ValueError(f"`{path.name}` does not say which atoms it holds; give the structure file of the run")
         yield from _frames_of_ase(path)
         return
-    atoms = mdtraj.load_topology(str(topology))
+    atoms = read_topology(topology)
     symbols = [atom.name if atom.element is None else atom.element.symbol for atom in atoms.atoms]
     for chunk in _chunks(path, atoms):
         cells = chunk.unitcell_vectors

@@ -2,13 +2,15 @@
 
     python tests/benchmarks/accuracy.py DATA --sets acac 3bpa --minutes 30 --threads 2 --peer --output accuracy
     python tests/benchmarks/accuracy.py DATA --sets acac 3bpa --minutes 30 --processor-time --peer --output accuracy
+    python tests/benchmarks/accuracy.py DATA --sets aspirin --minutes 120 --model l_max=3 num_layers=3 --output accuracy
 
 Each set is trained by its recipe in `examples`, with the time changed; nequip's training gets the same architecture,
 frames, batch, atomic energies and scales, its own optimiser settings (Adam 0.002, plateau, moving average), and is
 evaluated with its averaged weights. Seeds are those of the recipes. Sets without test frames of their own give every
 tenth frame for them, from a place that no training sees. Models, logs and a table `NAME.json` for each run are left in
 the output folder; a run that has its table is not trained again. `--processor-time` counts the minutes that one thread
-computes, for machines that do other things meanwhile.
+computes, for machines that do other things meanwhile. `--model` changes sizes of the recipe's model; they are added to
+the names of the runs.
 """
 
 import argparse
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processor-time", action="store_true", help="minutes are those of one thread's computing")
+    parser.add_argument("--model", nargs="+", default=[], metavar="NAME=NUMBER", help="sizes to change in the model")
     parser.add_argument("--peer", action="store_true", help="also train with nequip")
     parser.add_argument("--only-peer", action="store_true", help="train with nequip alone")
     parser.add_argument("--output", type=Path, default=Path("accuracy"))
@@ -65,13 +68,13 @@ def main() -> None:
     torch.set_num_threads(threads)
     arguments.output.mkdir(exist_ok=True)
     for name in arguments.sets:
-        config = recipe(name, arguments.data, arguments.minutes, threads)
+        config = with_sizes(recipe(name, arguments.data, arguments.minutes, threads), arguments.model)
         config, tests = with_test_frames(config, [arguments.data / path for path in SETS[name][2]], arguments.output)
+        run = "-".join([name, f"{arguments.minutes:g}", *arguments.model])
         if not arguments.only_peer:
-            report(arguments.output, f"{name}-{arguments.minutes:g}", ours, config, tests, arguments.processor_time)
+            report(arguments.output, run, ours, config, tests, arguments.processor_time)
         if arguments.peer or arguments.only_peer:
-            run = f"{name}-{arguments.minutes:g}-nequip"
-            report(arguments.output, run, theirs, config, tests, arguments.processor_time)
+            report(arguments.output, f"{run}-nequip", theirs, config, tests, arguments.processor_time)
 
 
 def recipe(name: str, data: Path, minutes: float, threads: int) -> TrainingConfig:
@@ -84,6 +87,12 @@ def recipe(name: str, data: Path, minutes: float, threads: int) -> TrainingConfi
     limits = {"max_time_minutes": minutes, "max_epochs": None, "max_steps": None, "num_threads": threads}
     run = config.run.model_copy(update=limits)
     return config.model_copy(update={"data": options, "run": run})
+
+
+def with_sizes(config: TrainingConfig, sizes: list[str]) -> TrainingConfig:
+    """The recipe with other sizes of its model, each as `l_max=3`."""
+    changes = {name: json.loads(value) for name, value in (size.split("=") for size in sizes)}
+    return config.model_copy(update={"model": {**config.model, **changes}})
 
 
 def with_test_frames(config: TrainingConfig, tests: list[Path], output: Path) -> tuple[TrainingConfig, list[Path]]:
