@@ -1,5 +1,6 @@
 """A model and a structure to a folder that LAMMPS runs, if it was built with `pair_style allegro`."""
 
+import tempfile
 from pathlib import Path
 
 from openmm import app, unit
@@ -61,10 +62,20 @@ def export_lammps(
     types = [index + 1 for index in atom_types(type_names, structure.topology)]
     masses = [app.Element.getBySymbol(name).mass.value_in_unit(unit.dalton) for name in type_names]
     periodic = structure.topology.getPeriodicBoxVectors() is not None
-    folder.mkdir(parents=True)
-    written = export_graph(model_path, folder / "model.nequip.pth", precision)
     data = data_file(Atoms(list(type_names), masses, types), structure)
-    write_whole(folder / "structure.data", data.encode())
     words = {"boundary": "p p p" if periodic else "s s s", "model": "model.nequip.pth", "types": " ".join(type_names)}
-    write_whole(folder / "in.lammps", INPUT.format(**words).encode())
-    return {"folder": folder, "n_atoms": len(types), "periodic": periodic, **written}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as parent:  # so that there is a whole folder or none
+        part = Path(parent) / folder.name
+        part.mkdir()
+        written = export_graph(model_path, part / "model.nequip.pth", precision)
+        write_whole(part / "structure.data", data.encode())
+        write_whole(part / "in.lammps", INPUT.format(**words).encode())
+        part.rename(folder)
+    return {
+        "folder": folder,
+        "n_atoms": len(types),
+        "periodic": periodic,
+        **written,
+        "file": folder / "model.nequip.pth",
+    }

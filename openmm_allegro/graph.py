@@ -49,6 +49,10 @@ class GraphPotential(torch.nn.Module):
         types = data["atom_types"].flatten()
         if "batch" in data and positions.shape[0] > 0 and int(data["batch"].max()) > 0:
             raise ValueError("this model takes one system at a time, but `batch` names several; give them one by one")
+        finite = torch.isfinite(positions).all(1)
+        if not bool(finite.all()):  # of such an atom other programs find no pairs, as if it were alone
+            broken = int(torch.nonzero(~finite)[0])
+            raise ValueError(f"the position of atom {broken} is not a finite number; use a shorter time step")
         vectors = edge_vectors(positions, data["edge_index"])
         if "edge_cell_shift" in data and "cell" in data:
             vectors = vectors + image_shifts(data["edge_cell_shift"].data, data["cell"].data)

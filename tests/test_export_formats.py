@@ -51,7 +51,15 @@ def test_the_folder_for_lammps_holds_the_same_system(model, tmp_path, periodic):
     assert f"boundary        {'p p p' if periodic else 's s s'}\n" in text
     assert "pair_coeff      * * model.nequip.pth H O\n" in text
     assert "newton          on\n" in text
-    assert (tmp_path / "lammps" / "model.nequip.pth").stat().st_size > 0
+    assert told["file"].stat().st_size > 0
+    assert told["file"] == tmp_path / "lammps" / "model.nequip.pth"
+
+
+def test_a_failed_export_for_lammps_leaves_nothing(model, tmp_path):
+    structure(tmp_path / "start.extxyz")
+    with pytest.raises(ValueError, match="precision"):
+        export_lammps(model, tmp_path / "start.extxyz", tmp_path / "runs" / "lammps", "half")
+    assert not list((tmp_path / "runs").iterdir())
 
 
 @pytest.mark.parametrize("words", [[], ["-var", "ensemble", "nve", "-var", "temperature", "350"]], ids=["nvt", "nve"])

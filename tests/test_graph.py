@@ -177,6 +177,17 @@ def test_atoms_without_neighbours_have_the_energies_of_isolated_atoms():
     assert not found["forces"].any()
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_an_atom_that_is_nowhere_is_no_atom_alone(broken):
+    model = small_model()
+    positions = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [broken, 0.0, 0.0]], dtype=torch.float64)
+    edges, types = torch.tensor([[0, 1], [1, 0]]), torch.tensor([0, 1, 1])  # what a neighbour list finds
+    with pytest.raises(torch.jit.Error, match="the position of atom 2 is not a finite number; use a shorter time step"):
+        torch.jit.script(GraphPotential(model))({"pos": positions, "edge_index": edges, "atom_types": types})
+    energies = CompiledGraph(model)([positions, edges, types])[0].flatten()
+    assert energies.isfinite().tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("compiled", [False, True], ids=["torchscript", "for aotinductor"])
 def test_stress_is_minus_the_virial_over_the_volume_and_no_number_without_one(compiled):
     model = small_model()

@@ -129,6 +129,11 @@ def test_files_that_do_not_fit_are_refused(tmp_path, toy_file, ensemble):
     (tmp_path / "t.dcd").write_bytes(b"")
     with pytest.raises(ValueError, match="does not say which atoms it holds; give the structure file"):
         select_frames(tmp_path / "t.dcd", None, ensemble, tmp_path / "out.extxyz")
+    (tmp_path / "ions.gro").write_text(
+        "\n".join(["ion", "1", f"    1NA      NA    1{0:8.3f}{0:8.3f}{0:8.3f}", "1 1 1"])
+    )
+    with pytest.raises(ValueError, match=r"names no elements, and mdtraj takes atom 0 \(NA1-NA\) for N"):
+        select_frames(tmp_path / "t.dcd", tmp_path / "ions.gro", ensemble, tmp_path / "out.extxyz")
     ase.io.write(tmp_path / "na.extxyz", ase.Atoms("ONa", [[0, 0, 0], [2, 0, 0]]))
     with pytest.raises(ValueError, match="frame 0: atom 1 is Na, but this model knows only H, O"):
         select_frames(tmp_path / "na.extxyz", None, ensemble, tmp_path / "out.extxyz")

@@ -59,7 +59,7 @@ def open_trajectory(
     if is_data_set(path):
         return _of_data_set(path, topology_path, timestep_ps, start_ps, stride)
     if topology_path is None:
-        raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms, `topology_path`")
+        raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms beside it")
     topology = read_topology(topology_path)
     length = max(1, BYTES_OF_A_CHUNK // (12 * topology.n_atoms))
     times, cells = _survey(path, topology, length)
