@@ -160,6 +160,11 @@ def test_members_that_are_copies_cannot_be_calibrated():
         likeliest_factors(compare(frames, spreads_of_frames(copies, frames)))
 
 
+def test_spreads_that_are_all_equal_have_no_rank():
+    table = uncertainty_table(Ensemble([small_model(), small_model()]), toy_frames(4))
+    assert (table.energy_spearman, table.forces_spearman) == (None, None)
+
+
 def test_errors_of_an_ensemble_are_those_of_its_mean():
     frames = toy_frames(5, periodic=True)
     ensemble = last_layer_ensemble()
@@ -167,6 +172,14 @@ def test_errors_of_an_ensemble_are_those_of_its_mean():
     for name, value in theirs.items():
         assert ours[name] == pytest.approx(value, rel=1e-8), name
     assert ours["stress_rmse_mev_per_angstrom3"] > 0
+
+
+@pytest.mark.parametrize("shift", ["constant", "elements"])
+def test_what_the_spreads_are_worth_is_of_the_shifted_energies(shift):
+    frames = toy_frames(6)
+    ensemble = last_layer_ensemble(factors=Factors(1.0, 1.0))
+    found = evaluate_ensemble(ensemble, frames, shift=shift)
+    assert found["uncertainty"]["energy_per_atom_rmse_mev"] == pytest.approx(found["energy_per_atom_rmse_mev"])
 
 
 def test_the_command_line_makes_calibrates_and_evaluates(tmp_path, capfd):

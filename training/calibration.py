@@ -163,7 +163,10 @@ def _rms_mev(values: Array) -> float | None:
 
 
 def _rank_correlation(errors: Array, spreads: Array) -> float | None:
-    return float(spearmanr(errors, spreads).statistic) if len(errors) > 2 else None
+    """None where there are too few to rank, or all are equal."""
+    if len(errors) < 3 or np.ptp(errors) == 0 or np.ptp(spreads) == 0:
+        return None
+    return float(spearmanr(errors, spreads).statistic)
 
 
 def _calibration_error(errors: Array, spreads: Array) -> float | None:

@@ -21,7 +21,7 @@ from openmm_allegro.training.calibration import (
 from openmm_allegro.training.calibration_picture import draw_reliability
 from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.data import read_frames
-from openmm_allegro.training.evaluation import check_folder, read_groups
+from openmm_allegro.training.evaluation import check_folder, offset_of, read_groups
 from openmm_allegro.training.evaluation import compare as compare_with_labels
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.last_layer import LastLayerOptions, last_layer_ensemble
@@ -117,14 +117,21 @@ def evaluate_ensemble(
     shift: str | None = None,
     output: Path | None = None,
 ) -> dict[str, object]:
-    """Errors of the mean, as `evaluation.compare` has them; under `uncertainty` what the spreads are worth."""
+    """Errors of the mean, as `evaluation.compare` has them; under `uncertainty` what the spreads are worth.
+
+    Both are of the energies after the shift.
+    """
     spreads = spreads_of_frames(ensemble, frames, device)
     predictions = []
     for frame, spread in zip(frames, spreads, strict=True):
         stress = -spread.virial.numpy() / frame.volume if frame.periodic else None
         predictions.append(FramePrediction(spread.energy, spread.forces.numpy(), stress))
-    errors = compare_with_labels(frames, predictions, groups, shift, output).as_dict()
-    return errors | {"uncertainty": uncertainty_table(ensemble, frames, spreads).as_dict()}
+    errors = compare_with_labels(frames, predictions, groups, shift, output)
+    shifted = [
+        spread._replace(energy=spread.energy + offset_of(frame, errors.shift_ev))
+        for frame, spread in zip(frames, spreads, strict=True)
+    ]
+    return errors.as_dict() | {"uncertainty": uncertainty_table(ensemble, frames, shifted).as_dict()}
 
 
 def evaluate_ensemble_files(

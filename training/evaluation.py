@@ -140,7 +140,7 @@ def compare(
     """The same for predictions that are there already, whatever made them. groups: the name of each frame's group."""
     offsets = _offsets(frames, predictions, shift)
     shifted = [
-        replace(each, energy=each.energy + _offset(frame, offsets))
+        replace(each, energy=each.energy + offset_of(frame, offsets))
         for frame, each in zip(frames, predictions, strict=True)
     ]
     members: dict[str, list[int]] = {}
@@ -201,7 +201,8 @@ def _offsets(frames: Sequence[Frame], predictions: Sequence[FramePrediction], sh
     return {chemical_symbols[z]: float(value) for z, value in zip(elements, fitted, strict=True)}
 
 
-def _offset(frame: Frame, offsets: dict[str, float]) -> float:
+def offset_of(frame: Frame, offsets: dict[str, float]) -> float:
+    """What is added to the predicted energy of a frame [eV]. offsets: `Evaluation.shift_ev`."""
     if "constant" in offsets:
         return offsets["constant"]
     return sum(offsets.get(symbol, 0.0) for symbol in frame.symbols) if offsets else 0.0
