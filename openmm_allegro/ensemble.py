@@ -12,6 +12,11 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.summary import ENSEMBLE_FORMAT, Description, of_models
 from openmm_allegro.typed import ModulesOf
 
+NOT_CALIBRATED = (
+    "this ensemble is not calibrated, so its spreads are not standard deviations of its errors; run "
+    "`openmm-allegro calibrate` on validation data"
+)
+
 
 class Factors(NamedTuple):
     """What multiplies the spreads of the members so that they are standard deviations of the errors."""

@@ -6,6 +6,7 @@ Symbols used in this file
 
 import csv
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from openmm_allegro import units
 from openmm_allegro.analysis.topology_file import read_topology
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.device import chosen_device
-from openmm_allegro.ensemble import Ensemble
+from openmm_allegro.ensemble import NOT_CALIBRATED, Ensemble
 from openmm_allegro.ensemble_file import load_ensemble
 from openmm_allegro.last_layer import last_features
 from openmm_allegro.model import Allegro
@@ -101,6 +102,8 @@ def select_frames(
     check_outputs([output, table], [path, topology, None if isinstance(ensemble, Ensemble) else ensemble])
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)
+    if ensemble.factors is None:
+        warnings.warn(f"{NOT_CALIBRATED}, or `max_spread` is of another scale", stacklevel=2)
     rows, features = _measured(_shown(_frames(path, topology), "spread"), ensemble, chosen_device(device))
     chosen = chosen_frames(rows, features, count, max_spread)
     if not chosen:

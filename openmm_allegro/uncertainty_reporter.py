@@ -18,7 +18,7 @@ from openmm_allegro import units
 from openmm_allegro.atom_types import atom_types, checked_atoms
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.device import chosen_device
-from openmm_allegro.ensemble import Ensemble
+from openmm_allegro.ensemble import NOT_CALIBRATED, Ensemble
 from openmm_allegro.ensemble_file import load_ensemble
 from openmm_allegro.spread import Members, frame_with_spread
 
@@ -29,10 +29,6 @@ COLUMNS = (
     "mean_force_spread_mev_per_angstrom",
     "largest_force_spread_mev_per_angstrom",
     "atom",
-)
-NOT_CALIBRATED = (
-    "this ensemble is not calibrated, so its spreads are not standard deviations of its errors; run "
-    "`openmm-allegro calibrate` on validation data"
 )
 
 

@@ -113,6 +113,11 @@ def test_a_trajectory_gives_the_frames_that_its_extended_xyz_gives(tmp_path, ens
             assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4 if suffix == "dcd" else 0.1)
 
 
+def test_an_ensemble_that_is_not_calibrated_is_warned_of(tmp_path, toy_file):
+    with pytest.warns(UserWarning, match="not calibrated.*`max_spread` is of another scale"):
+        select_frames(toy_file[0], None, last_layer_ensemble(), tmp_path / "out.extxyz", count=2, max_spread=1e9)
+
+
 def test_the_command_line_selects(tmp_path, toy_file, ensemble, capfd):
     path, _ = toy_file
     save_ensemble(ensemble, tmp_path / "e.safetensors")
