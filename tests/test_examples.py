@@ -77,7 +77,7 @@ def test_quickstart_leaves_a_model_and_two_trajectories(quick_run):
 
 def test_quickstart_refuses_an_output_folder_that_exists(tmp_path):
     command = [sys.executable, QUICKSTART / "quickstart.py", "--quick", "--output", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "exists already and is kept as it is" in done.stderr
 
@@ -164,7 +164,7 @@ def quick_output(script: str, output: Path, *arguments: Path) -> tuple[dict, lis
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")

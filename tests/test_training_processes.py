@@ -52,7 +52,7 @@ def command(path, folder, *flags, die_in_step=0):
         env=os.environ | {"OMP_NUM_THREADS": "1", "DIE_IN_STEP": str(die_in_step)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,  # of processes that wait for each other on a busy machine
     )
 
 

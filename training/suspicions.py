@@ -112,7 +112,7 @@ def force_unit(force_rms: float | None, curvature: float | None) -> list[Suspici
     if force_rms is None:
         return []
     if force_rms > LARGEST_FORCE_RMS and (curvature is None or curvature > LARGEST_CURVATURE):
-        guess = "kcal/mol/Å" if force_rms < 60 else "kJ/mol/Å, kJ/mol/nm or Hartree/Bohr read twice"
+        guess = "kcal/mol/Å or kJ/mol/Å" if force_rms < 60 else "kJ/mol/Å, kJ/mol/nm or Hartree/Bohr read twice"
     elif 0 < force_rms < SMALLEST_FORCE_RMS and curvature is not None and 0 < curvature < SMALLEST_CURVATURE:
         guess = "Hartree/Bohr"
     else:
