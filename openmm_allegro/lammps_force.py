@@ -7,6 +7,7 @@ Symbols used in this file
     n  own atoms of this rank        m  those and the ghosts        d  different atoms among them
 """
 
+import ctypes
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -148,7 +149,15 @@ class LammpsForce:
         self.lmp.fix_external_set_virial_global(self.fix, virial[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]].tolist())
         if len(share.energies) > 0:
             self.lmp.fix_external_set_energy_peratom(self.fix, share.energies.cpu().numpy())
+            self.say_stresses_are_unknown(len(share.energies))
         self.bytes_sent += int(self.exchange.n_sent.sum()) * 3 * share.forces.element_size()
+
+    def say_stresses_are_unknown(self, n_own: int) -> None:
+        """Give LAMMPS virials of atoms that are not numbers, where it asks for some: it would take 0 for all."""
+        unknown = (ctypes.c_double * 6)(*[float("nan")] * 6)
+        rows = np.full(n_own, ctypes.addressof(unknown), dtype=np.uintp)
+        pointers = rows.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_double)))
+        self.lmp.lib.lammps_fix_external_set_virial_peratom(self.lmp.lmp, self.fix.encode(), pointers)
 
 
 def attach(
@@ -164,6 +173,8 @@ def attach(
 
     Call it on all ranks, after the atoms are there and before `run` or `minimize`. Without a pair style it sets
     `pair_style zero`; beside another one it adds its forces. `neighbor` and `comm_modify` must not be given afterwards.
+    LAMMPS gets energies of atoms, but no stresses of atoms: what is made of these (`compute stress/atom`, `heat/flux`)
+    is not a number.
 
     Parameters
     ----------

@@ -48,7 +48,9 @@ def opened(positions, cell, types):
             *(f"mass {i} {mass}" for i, mass in enumerate(MASSES, 1)),
             "compute energies all pe/atom",
             "compute sum all reduce sum c_energies",
-            "thermo_style custom step pe ke pxx pyy pzz pxy pxz pyz vol c_sum",
+            "compute stresses all stress/atom NULL virial",
+            "compute stress all reduce sum c_stresses[1]",
+            "thermo_style custom step pe ke pxx pyy pzz pxy pxz pyz vol c_sum c_stress",
         ]
     )
     n_atoms = len(types)
@@ -66,6 +68,7 @@ def static(name, precision):
         "energy": force.energy,
         "lammps energy": lmp.get_thermo("pe"),
         "sum of atoms": lmp.extract_compute("sum", 0, 0),
+        "stress of atoms": lmp.extract_compute("stress", 0, 0),
         "forces": list(lmp.gather_atoms("f", 1, 3)),
         "virial": force.virial.tolist(),
         "pressures": [lmp.get_thermo(name) for name in ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")],

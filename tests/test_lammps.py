@@ -100,6 +100,12 @@ def test_virial_and_lammps_pressure_are_those_of_the_periodic_system(answers, na
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", cases.SYSTEMS)
+def test_stresses_of_atoms_which_the_model_does_not_give_are_no_numbers(answers, name):
+    assert np.isnan(answers[1][name]["double"]["stress of atoms"])  # LAMMPS would sum zeros
+
+
+@pytest.mark.slow
 def test_atoms_that_change_ranks_move_as_a_plain_verlet_moves_them(answers):
     ranks, found = answers[0], answers[1]["moved"]
     assert found["builds"] > 3
