@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from openmm_allegro.analysis.catalogue import described
 from openmm_allegro.cli import app
@@ -14,7 +16,7 @@ from openmm_allegro.config import AllegroConfig
 from openmm_allegro.lammps_config import LammpsConfig
 from openmm_allegro.simulate_config import SimulateConfig
 from openmm_allegro.stages import Stage
-from openmm_allegro.training.config import DataOptions, OptimizerOptions, RunOptions
+from openmm_allegro.training.config import DataOptions, HeadOptions, OptimizerOptions, RunOptions
 from openmm_allegro.training.loss_options import LossOptions
 
 TRAINING = {
@@ -24,15 +26,16 @@ TRAINING = {
     "optimizer": OptimizerOptions,
     "run": RunOptions,
 }
+FROM_FRAMES = ("type_names", "avg_num_neighbors", "per_type_energy_scales", "per_type_energy_shifts")
+"""Options of the model that training takes from its frames where they are not given."""
 
 
 def write_reference(folder: Path) -> None:
     """Write `cli.md`, `training_options.md`, `simulation_options.md` and `analyses.md`."""
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_option_table(f"[{name}]", options) for name, options in TRAINING.items()]
     pages = {
         "cli": "# Command line\n\n" + "\n".join(_verb_section(verb) for verb in _verbs()),
-        "training_options": "# Options of a training file\n\n" + "\n".join(sections),
+        "training_options": training_options(),
         "simulation_options": "# Options of a simulation\n\n"
         + _option_table("Of the whole run", SimulateConfig)
         + _option_table("stages", Stage)
@@ -41,6 +44,14 @@ def write_reference(folder: Path) -> None:
     }
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def training_options() -> str:
+    """The page of the options of a training file."""
+    sections = [_option_table(f"[{name}]", options, FROM_FRAMES) for name, options in TRAINING.items()]
+    heads = "[heads.NAME], in place of [data] with its options and these"
+    sections.append(_option_table(heads, HeadOptions, left_out=set(DataOptions.model_fields)))
+    return "# Options of a training file\n\n" + "\n".join(sections)
 
 
 def _verbs() -> list[str]:
@@ -61,14 +72,21 @@ def _verb_section(verb: str) -> str:
     return f"## {verb}\n\n```text\n{done.stdout.strip()}\n```\n"
 
 
-def _option_table(title: str, options: type[BaseModel]) -> str:
+def _option_table(
+    title: str, options: type[BaseModel], from_frames: Sequence[str] = (), left_out: Set[str] = frozenset()
+) -> str:
     """Name, default and meaning of each option."""
     lines = [f"## {title}\n"]
     for name, field in options.model_fields.items():
-        default = (
-            json.dumps(field.get_default(call_default_factory=True), default=str) if not field.is_required() else ""
-        )
-        said = "required" if field.is_required() else "not given" if default == "null" else f"default `{default}`"
-        meaning = (field.description or "").replace("\n", "\n  ")
-        lines.append(f"`{name}` ({said})\n: {meaning}\n")
+        if name not in left_out:
+            said = "not given: from the training frames" if name in from_frames else _default(field)
+            meaning = (field.description or "").replace("\n", "\n  ")
+            lines.append(f"`{name}` ({said})\n: {meaning}\n")
     return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = json.dumps(field.get_default(call_default_factory=True), default=str)
+    return "not given" if default == "null" else f"default `{default}`"

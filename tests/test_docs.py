@@ -1,13 +1,19 @@
 """Every block of code in the manual runs, page after page in one folder; long work is made short by name."""
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from openmm_allegro.options import checked
+from openmm_allegro.training.config import HeadOptions, TrainingConfig
+
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
 from blocks import BLOCK, run_page  # noqa: E402
+from reference import training_options  # noqa: E402
 
 FIRST = "quickstart"
 PAGES = sorted(page.stem for page in DOCS.glob("*.md"))
@@ -82,3 +88,14 @@ def test_a_block_that_fails_is_an_error(tmp_path):
     (tmp_path / "page.md").write_text("```bash\nopenmm-allegro info nothing.extxyz\n```\n")
     with pytest.raises(RuntimeError, match="this block failed:\nopenmm-allegro info nothing.extxyz"):
         run_page(tmp_path / "page.md", tmp_path / "run")
+
+
+def test_the_manual_has_every_option_of_a_training_file_and_requires_what_training_requires():
+    page = training_options()
+    config = checked(tomllib.loads(QUICK_TRAINING), TrainingConfig)
+    sections = [getattr(config, name) for name in ("data", "loss", "optimizer", "run")]
+    heads = HeadOptions(**dict(config.data))
+    names = {name for section in [*sections, heads] for name in type(section).model_fields}
+    assert [name for name in sorted(names) if f"`{name}` (" not in page] == []
+    # what the smallest file must give; the rest of the model comes from the frames
+    assert re.findall(r"`(\w+)` \(required\)", page) == ["train", "r_max"]
