@@ -138,6 +138,18 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, optimizer):
             assert row["validation_loss"] == again["validation_loss"]
 
 
+@pytest.mark.parametrize("length", ["max_steps = 14", "max_epochs = 4\nmax_steps = 100"])
+def test_a_killed_run_with_a_number_of_steps_goes_on_to_the_same_weights(tmp_path, length):
+    path = write_toy_run(tmp_path, length)
+    whole = run(path, tmp_path / "whole")
+    kill_in_step(10, path, tmp_path / "killed")  # in the third epoch of four steps
+    resumed = run(path, tmp_path / "killed", resume=True)
+    assert resumed.steps == whole.steps == (14 if length == "max_steps = 14" else 16)
+    assert_same_weights(whole.last_model, resumed.last_model)
+    assert run(path, tmp_path / "killed", resume=True).steps == whole.steps  # it is over
+    assert_same_weights(whole.last_model, resumed.last_model)
+
+
 def test_a_finished_run_can_be_made_longer(tmp_path):
     path = write_toy_run(tmp_path, "max_epochs = 2", 'schedule = "constant"')
     run(path, tmp_path / "out")

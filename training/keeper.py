@@ -59,7 +59,8 @@ class Keeper(Callback):
         pl_module.clock.start()
         if pl_module.steps == 0:
             self.save_resume_file(trainer)
-        trainer.should_stop |= _out_of_patience(pl_module)  # already when it is resumed
+        is_over = pl_module.steps >= pl_module.max_steps or _out_of_patience(pl_module)
+        trainer.should_stop |= is_over  # already when it is resumed
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Validate, save the models, and at the end of a whole epoch the state to resume from."""

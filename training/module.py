@@ -211,11 +211,11 @@ class TrainingModule(lightning.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.average.weights, self.config.optimizer.gradient_clip)
 
     def on_train_batch_end(self, outputs: object, batch: HeadBatch, batch_idx: int) -> None:
-        """The weights have moved: take them into the average, and stop when the time is over."""
+        """The weights have moved: take them into the average, and stop when steps or time are over."""
         self.steps += 1
         seconds = self.agreed_seconds()
         self.average.update(self.progress_at(seconds))
-        if seconds >= self.max_seconds:
+        if self.steps >= self.max_steps or seconds >= self.max_seconds:
             self.trainer.should_stop = True
 
     def validate(self, batches: Iterable[HeadBatch]) -> dict[str, float]:

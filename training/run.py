@@ -218,7 +218,7 @@ def _fit(
         strategy="auto" if is_alone else DDPStrategy(broadcast_buffers=False),
         plugins=[LightningEnvironment()] if is_alone else None,  # so that no others are looked for
         max_epochs=run.max_epochs or -1,
-        max_steps=run.max_steps or -1,
+        max_steps=-1,  # the module counts them: with a number here Lightning skips an epoch when a run goes on
         logger=TensorBoardLogger(keeper.folder, name="tensorboard", version=""),
         callbacks=callbacks,
         enable_checkpointing=False,
