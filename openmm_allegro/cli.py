@@ -63,9 +63,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from openmm_allegro import __version__
 
-        typer.echo(f"openmm-allegro {version('openmm-allegro')}")
+        typer.echo(f"openmm-allegro {__version__}")
         raise typer.Exit
 
 

@@ -1,8 +1,9 @@
-"""Errors on test sets after some minutes of training, and those of nequip-allegro after as many on the same frames.
+r"""Errors on test sets after some minutes of training, and those of nequip-allegro after as many on the same frames.
 
     python tests/benchmarks/accuracy.py DATA --sets acac 3bpa --minutes 30 --threads 2 --peer --output accuracy
     python tests/benchmarks/accuracy.py DATA --sets acac 3bpa --minutes 30 --processor-time --peer --output accuracy
-    python tests/benchmarks/accuracy.py DATA --sets aspirin --minutes 120 --model l_max=3 num_layers=3 --output accuracy
+    python tests/benchmarks/accuracy.py DATA --sets aspirin --minutes 120 --processor-time \
+        --model l_max=3 num_layers=3 r_max=6.0 --output accuracy
 
 Each set is trained by its recipe in `examples`, with the time changed; nequip's training gets the same architecture,
 frames, batch, atomic energies and scales, its own optimiser settings (Adam 0.002, plateau, moving average), and is
