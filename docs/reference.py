@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 from openmm_allegro.analysis.catalogue import described
 from openmm_allegro.cli import app
 from openmm_allegro.config import AllegroConfig
-from openmm_allegro.lammps_config import LammpsConfig
-from openmm_allegro.simulate_config import SimulateConfig
-from openmm_allegro.stages import Stage
+from openmm_allegro.lammps.config import LammpsConfig
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.stage_options import Stage
 from openmm_allegro.training.config import DataOptions, HeadOptions, OptimizerOptions, RunOptions
 from openmm_allegro.training.loss_options import LossOptions
 

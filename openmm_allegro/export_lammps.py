@@ -9,7 +9,7 @@ from openmm_allegro.atom_types import atom_types
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.export_graph import export_graph
-from openmm_allegro.lammps_data import Atoms, data_file
+from openmm_allegro.lammps.data import Atoms, data_file
 from openmm_allegro.structure import read_structure
 
 INPUT = """\

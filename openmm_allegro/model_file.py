@@ -9,7 +9,7 @@ from openmm_allegro.checkpoint import is_ensemble, load_model, save_model
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import describe, load_ensemble
 from openmm_allegro.model import Allegro
-from openmm_allegro.nequip_file import (
+from openmm_allegro.nequip.file import (
     LENGTH_UNITS,
     ZBL_UNITS,
     NotAllegro,

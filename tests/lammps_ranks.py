@@ -1,4 +1,4 @@
-"""What the tests of `lammps_force` do on each rank: `mpiexec -n RANKS python lammps_ranks.py ANSWER`.
+"""What the tests of `lammps.force` do on each rank: `mpiexec -n RANKS python lammps_ranks.py ANSWER`.
 
 Writes energies, forces, virial and pressures of some systems, a trajectory's end and errors, for the tests to compare.
 """
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from conftest import random_atoms, small_model
 
-from openmm_allegro.lammps_force import attach
-from openmm_allegro.mpi_library import open_lammps
+from openmm_allegro.lammps.force import attach
+from openmm_allegro.lammps.mpi_library import open_lammps
 
 SYSTEMS = {"liquid": (40, 9.0), "small cell": (3, 3.0)}
 MASSES = (1.0, 16.0)

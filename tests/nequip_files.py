@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from openmm_allegro.bench_peers import nequip_options
+from openmm_allegro.bench.peers import nequip_options
 from openmm_allegro.config import AllegroConfig
 
 

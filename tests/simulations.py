@@ -12,7 +12,7 @@ from conftest import small_model
 from openmm import app
 
 from openmm_allegro.checkpoint import save_model
-from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.simulation.config import SimulateConfig
 from openmm_allegro.systems.water import water_box
 
 SPEED = '"Speed (ns/day)"'

@@ -11,16 +11,16 @@ import torch
 from conftest import small_config, small_model
 from scipy.spatial import cKDTree
 
-from openmm_allegro.bench import bench
-from openmm_allegro.bench_config import BenchConfig
-from openmm_allegro.bench_peers import give_weights, nequip_options
-from openmm_allegro.bench_setup import count_edges
-from openmm_allegro.bench_timing import gemm_seconds
-from openmm_allegro.bench_water import water
+from openmm_allegro.bench.config import BenchConfig
+from openmm_allegro.bench.peers import give_weights, nequip_options
+from openmm_allegro.bench.run import bench
+from openmm_allegro.bench.setup import count_edges
+from openmm_allegro.bench.timing import gemm_seconds
+from openmm_allegro.bench.water import water
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.cli import main
 from openmm_allegro.model import Allegro
-from openmm_allegro.nequip import copy_nequip_weights
+from openmm_allegro.nequip.weights import copy_nequip_weights
 from openmm_allegro.options import checked
 
 SMALL = {"atoms": 24, "l_max": 1, "layers": 1, "scalars": 8, "channels": 4, "cutoff": 3.5, "steps": 3, "warmup": 1}

@@ -15,7 +15,7 @@ from training_toys import toy_atoms, toy_frames, write_toy_run, write_toy_set
 
 import openmm_allegro
 from openmm_allegro.cli import main
-from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.simulation.config import SimulateConfig
 
 # mdtraj's reader of DCD files; what Lightning would rather see
 pytestmark = [

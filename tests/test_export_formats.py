@@ -78,7 +78,7 @@ def test_lammps_runs_the_input_with_another_pair_style(model, tmp_path, periodic
     assert changed == 1
     (folder / "in.zero").write_text(text)
     arguments = ["-log", "log.lammps", "-screen", "none", "-var", "steps", "200", *words]
-    code = f"from openmm_allegro.mpi_library import open_lammps; open_lammps({arguments!r}).file('in.zero')"
+    code = f"from openmm_allegro.lammps.mpi_library import open_lammps; open_lammps({arguments!r}).file('in.zero')"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
     log = (folder / "log.lammps").read_text()
     assert done.returncode == 0, log

@@ -5,7 +5,7 @@ import torch
 from conftest import random_atoms, small_model
 
 from openmm_allegro.cells import heights, with_images
-from openmm_allegro.ghosts import GhostPotential
+from openmm_allegro.lammps.ghosts import GhostPotential
 from openmm_allegro.potential import Potential
 
 CPU = torch.device("cpu")

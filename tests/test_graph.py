@@ -13,7 +13,7 @@ from conftest import random_atoms, small_model
 from ensembles import deep_ensemble, last_layer_ensemble
 
 from openmm_allegro import AllegroCalculator
-from openmm_allegro.bench_peers import nequip_options
+from openmm_allegro.bench.peers import nequip_options
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.compiled_graph import CompiledGraph
 from openmm_allegro.config import AllegroConfig
@@ -21,7 +21,7 @@ from openmm_allegro.ensemble_file import save_ensemble
 from openmm_allegro.export_compiled import INPUTS, OUTPUTS
 from openmm_allegro.export_graph import export_graph, graph_metadata
 from openmm_allegro.graph import GraphPotential
-from openmm_allegro.nequip import copy_nequip_weights
+from openmm_allegro.nequip.weights import copy_nequip_weights
 from openmm_allegro.potential import Potential
 
 SYMBOLS = np.array(["H", "O"])

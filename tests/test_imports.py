@@ -7,85 +7,112 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"units", "options", "answers", "stages", "device", "kernels", "typed", "cli_options", "mpi_library", "run_lock"},
-    {"config", "run_config", "mlp", "structure", "kernel_operators", "cells", "open_cell", "summary", "outputs"},
-    {"lammps_data", "context_constraints", "atom_types", "system_checks", "resumable", "cli_counts"},
+    {
+        "units",
+        "options",
+        "verbs.answers",
+        "simulation.stage_options",
+        "device",
+        "kernels",
+        "typed",
+        "verbs.options",
+        "lammps.mpi_library",
+        "simulation.run_lock",
+    },
+    {
+        "config",
+        "simulation.run_config",
+        "mlp",
+        "structure",
+        "kernel_operators",
+        "cells",
+        "open_cell",
+        "summary",
+        "outputs",
+    },
+    {"lammps.data", "context_constraints", "atom_types", "system_checks", "simulation.resumable", "verbs.counts"},
     {"radial", "operators", "neighbors", "dense"},
     {"model", "edges"},
     {"two_body", "last_layer"},
     {"triton_edges", "ensemble"},
-    {"folded", "checkpoint", "nequip_package"},
-    {"folded_ensemble", "ensemble_file", "recognise", "scripted", "reported_files"},
-    {"potential", "nequip", "nequip_options", "restart"},
-    {"nequip_parts"},
-    {"nequip_file"},
+    {"folded", "checkpoint", "nequip.package"},
+    {"folded_ensemble", "ensemble_file", "recognise", "scripted", "simulation.reported_files"},
+    {"potential", "nequip.weights", "nequip.options", "simulation.restart"},
+    {"nequip.parts"},
+    {"nequip.file"},
     {"export", "workers", "spread", "graph", "model_file"},
-    {"bridges", "ghosts", "compiled_graph"},
-    {"force", "ghost_exchange", "lammps_config"},
-    {"lammps_force"},
-    {"lammps_input", "lammps_checkpoint"},
-    {"lammps_log"},
-    {"lammps_run"},
-    {"lammps_prepare"},
-    {"lammps_launch"},
+    {"bridges", "lammps.ghosts", "compiled_graph"},
+    {"force", "lammps.ghost_exchange", "lammps.config"},
+    {"lammps.force"},
+    {"lammps.input", "lammps.checkpoint"},
+    {"lammps.log"},
+    {"lammps.run"},
+    {"lammps.prepare"},
+    {"lammps.launch"},
     {
         "export_file",
         "export_graph",
         "calculator",
         "minimize",
         "openmm_ml_potential",
-        "simulate_config",
-        "simulate_system",
-        "bench_config",
-        "bench_machine",
-        "bench_water",
+        "simulation.config",
+        "simulation.system",
+        "bench.config",
+        "bench.machine",
+        "bench.water",
+        "verbs.flags",
     },
     {
         "export_compiled",
         "export_lammps",
         "openmm_ml",
-        "simulate_stages",
+        "simulation.stages",
         "pressure_reporter",
         "uncertainty_reporter",
         "selection",
-        "cli_analysis",
-        "cli_build",
-        "cli_ensemble",
-        "cli_models",
-        "cli_training",
+        "verbs.analysis",
+        "verbs.build",
+        "verbs.dynamics",
+        "verbs.ensemble",
+        "verbs.models",
+        "verbs.speed",
+        "verbs.training",
     },
-    {"simulate_reports", "bench_peers", "export_formats"},
-    {"simulate", "bench_setup", "bench_timing"},
-    {"bench"},
+    {"simulation.reports", "bench.peers", "export_formats"},
+    {"simulation.run", "bench.setup", "bench.timing"},
+    {"bench.run"},
     {"cli"},
 ]
-SIBLINGS = {("simulate_system", "simulate_config")}
+SIBLINGS = {("simulation.system", "simulation.config")}
 """Modules of one layer of which the first may import the second."""
 
 
-COMMAND_LINE = ("cli", "cli_analysis", "cli_build", "cli_ensemble", "cli_options", "cli_training")
-"""What may import training and systems, lazily."""
+def modules() -> dict[str, Path]:
+    """The library's own modules by name: `force`, `lammps.run`, … without the analyses."""
+    package = ROOT / "openmm_allegro"
+    paths = [path for path in package.rglob("*.py") if path.stem != "__init__"]
+    named = {".".join(path.relative_to(package).with_suffix("").parts): path for path in paths}
+    return {name: path for name, path in named.items() if not name.startswith("analysis.")}
 
 
 def imported(path: Path, *, lazily: bool) -> set[str]:
     """Modules of this package that a file imports: `force`, `training.run`, …"""
     tree = ast.parse(path.read_text())
-    nodes = ast.walk(tree) if lazily else tree.body
-    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    dotted = [f"{node.module}.{a.name}" for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names]
-    found = {name.removeprefix("openmm_allegro.") for name in names if name.startswith("openmm_allegro.")}
-    return found | {name.removeprefix("openmm_allegro.") for name in dotted if name == "openmm_allegro.units"}
+    nodes = [node for node in (ast.walk(tree) if lazily else tree.body) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in nodes if f"{node.module}.".startswith("openmm_allegro.")]
+    dotted = {f"{node.module}.{alias.name}" for node in ours for alias in node.names}
+    named = {name.removeprefix("openmm_allegro.") for name in dotted}  # of modules, and of what is in them
+    return {name if name in modules() else name.rpartition(".")[0] for name in named} - {""}
 
 
 def test_modules_import_only_from_the_layers_below():
     level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
-    modules = [path for path in (ROOT / "openmm_allegro").glob("*.py") if path.stem != "__init__"]
-    assert {path.stem for path in modules} == set(level), "every module has its layer"
-    for path in modules:
+    assert set(modules()) == set(level), "every module has its layer"
+    for module, path in modules().items():
         for name in imported(path, lazily=False):
-            if name.startswith("analysis.") and level[path.stem] > 0:
+            if name.startswith("analysis.") and level[module] > 0:
                 continue  # the analyses themselves import no more than the units
-            assert level[name] < level[path.stem] or (path.stem, name) in SIBLINGS, f"{path.stem} imports {name}"
+            assert level[name] < level[module] or (module, name) in SIBLINGS, f"{module} imports {name}"
 
 
 def test_analysis_imports_neither_torch_nor_the_model():
@@ -97,9 +124,9 @@ def test_analysis_imports_neither_torch_nor_the_model():
 
 
 def test_the_library_imports_training_and_systems_only_in_the_command_line_and_lazily():
-    for path in (ROOT / "openmm_allegro").glob("*.py"):
-        for name in imported(path, lazily=path.stem not in COMMAND_LINE):
-            assert not name.startswith(("training", "systems")), f"{path.name} imports {name}"
+    for module, path in modules().items():
+        for name in imported(path, lazily=not module.startswith("verbs.")):
+            assert not name.startswith(("training", "systems")), f"{module} imports {name}"
 
 
 def test_the_package_and_its_help_do_not_load_torch_or_openmm():

@@ -23,9 +23,9 @@ from openmm_allegro.analysis.viscosity import PRESSURES
 from openmm_allegro.calculator import AllegroCalculator
 from openmm_allegro.cli import main
 from openmm_allegro.force import AllegroForce
-from openmm_allegro.lammps_config import LammpsConfig, load_config
-from openmm_allegro.lammps_launch import run_lammps
-from openmm_allegro.mpi_library import mpiexec
+from openmm_allegro.lammps.config import LammpsConfig, load_config
+from openmm_allegro.lammps.launch import run_lammps
+from openmm_allegro.lammps.mpi_library import mpiexec
 from openmm_allegro.potential import Potential
 from openmm_allegro.units import EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM, EV_TO_KJ_PER_MOL
 

@@ -22,13 +22,13 @@ from simulations import SPEED, read_frames, read_log, write_inputs
 
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.cli import main
-from openmm_allegro.lammps_checkpoint import saved_step
-from openmm_allegro.lammps_config import LammpsConfig, load_config
-from openmm_allegro.lammps_input import continued, thermostat_seed
-from openmm_allegro.lammps_launch import run_lammps
-from openmm_allegro.lammps_prepare import resume_config
-from openmm_allegro.mpi_library import mpiexec
-from openmm_allegro.reported_files import join, remove_cells
+from openmm_allegro.lammps.checkpoint import saved_step
+from openmm_allegro.lammps.config import LammpsConfig, load_config
+from openmm_allegro.lammps.input import continued, thermostat_seed
+from openmm_allegro.lammps.launch import run_lammps
+from openmm_allegro.lammps.mpi_library import mpiexec
+from openmm_allegro.lammps.prepare import resume_config
+from openmm_allegro.simulation.reported_files import join, remove_cells
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
 

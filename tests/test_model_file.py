@@ -21,8 +21,8 @@ from openmm_allegro.checkpoint import load_model, read_metadata, save_model  # n
 from openmm_allegro.cli import main  # noqa: E402
 from openmm_allegro.export import ForceModule, script_module  # noqa: E402
 from openmm_allegro.model_file import convert_file, describe_model, loaded  # noqa: E402
-from openmm_allegro.nequip_file import converted, read_nequip  # noqa: E402
-from openmm_allegro.nequip_options import config_of_options  # noqa: E402
+from openmm_allegro.nequip.file import converted, read_nequip  # noqa: E402
+from openmm_allegro.nequip.options import config_of_options  # noqa: E402
 from openmm_allegro.potential import Potential  # noqa: E402
 from openmm_allegro.recognise import recognise  # noqa: E402
 from openmm_allegro.scripted import ScriptedPotential, scripted_model  # noqa: E402

@@ -9,7 +9,7 @@ import torch
 from conftest import random_atoms, small_config
 
 from openmm_allegro.model import Allegro
-from openmm_allegro.nequip import copy_nequip_weights
+from openmm_allegro.nequip.weights import copy_nequip_weights
 from openmm_allegro.potential import Potential
 
 allegro = pytest.importorskip("allegro.model", reason="nequip-allegro is not installed")

@@ -12,7 +12,7 @@ from test_bench import nequip_state  # noqa: F401 (a fixture)
 from test_force import TRICLINIC, energy_of, forces_of, needs_torchforce, water
 
 from openmm_allegro import AllegroForce
-from openmm_allegro.bench_peers import write_nequip_checkpoint
+from openmm_allegro.bench.peers import write_nequip_checkpoint
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.units import ANGSTROM_TO_NM, EV_TO_KJ_PER_MOL
 

@@ -14,7 +14,7 @@ from openmm_allegro.analysis.viscosity import PRESSURES
 from openmm_allegro.bridges import torchforce_can_be_copied, torchforce_problem
 from openmm_allegro.force import AllegroForce
 from openmm_allegro.pressure_reporter import COLUMNS, PressureReporter
-from openmm_allegro.simulate import simulate
+from openmm_allegro.simulation.run import simulate
 from openmm_allegro.systems.water import water_box
 
 needs_torchforce = pytest.mark.skipif(

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from openmm_allegro import run_lock
-from openmm_allegro.mpi_library import check_world
+from openmm_allegro.lammps.mpi_library import check_world
+from openmm_allegro.simulation import run_lock
 
 HOLD = (
-    "import pathlib, sys, time; from openmm_allegro import run_lock\n"
+    "import pathlib, sys, time; from openmm_allegro.simulation import run_lock\n"
     "with run_lock.held(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 

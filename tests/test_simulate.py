@@ -16,10 +16,10 @@ from conftest import full_disk, small_model
 from openmm import app
 from simulations import SPEED, assert_same_run, read_frames, read_log, signal_once_it_runs, small_run, write_inputs
 
-from openmm_allegro import restart
 from openmm_allegro.checkpoint import save_model
-from openmm_allegro.simulate import resume_config, simulate
-from openmm_allegro.simulate_config import SimulateConfig, load_config
+from openmm_allegro.simulation import restart
+from openmm_allegro.simulation.config import SimulateConfig, load_config
+from openmm_allegro.simulation.run import resume_config, simulate
 
 # mdtraj's reader of DCD files, used to look at them
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")

@@ -10,11 +10,11 @@ import pytest
 from conftest import full_disk
 from simulations import assert_same_run, read_frames, read_log, small_run, write_inputs
 
-from openmm_allegro import restart
-from openmm_allegro.simulate import resume_config, simulate
-from openmm_allegro.simulate_config import SimulateConfig, load_config
-from openmm_allegro.simulate_stages import RAMP_STEPS, stage_structure, temperature_at
-from openmm_allegro.stages import Leg
+from openmm_allegro.simulation import restart
+from openmm_allegro.simulation.config import SimulateConfig, load_config
+from openmm_allegro.simulation.run import resume_config, simulate
+from openmm_allegro.simulation.stage_options import Leg
+from openmm_allegro.simulation.stages import RAMP_STEPS, stage_structure, temperature_at
 
 # mdtraj's reader of DCD files, used to look at them
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")

@@ -5,7 +5,7 @@ import json
 import pytest
 from training_toys import write_toy_set
 
-from openmm_allegro.bench_config import BenchConfig
+from openmm_allegro.bench.config import BenchConfig
 from openmm_allegro.cli import main
 from openmm_allegro.training.speed import training_speed
 

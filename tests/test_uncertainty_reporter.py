@@ -20,7 +20,7 @@ from openmm_allegro.cli import main
 from openmm_allegro.ensemble import Factors
 from openmm_allegro.ensemble_file import save_ensemble
 from openmm_allegro.potential import Potential
-from openmm_allegro.simulate import simulate
+from openmm_allegro.simulation.run import simulate
 from openmm_allegro.uncertainty_reporter import COLUMNS, SpreadExceeded, cut_frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.device import chosen_device
-from openmm_allegro.mpi_library import find_mpi
+from openmm_allegro.lammps.mpi_library import find_mpi
 from openmm_allegro.training import processes
 from openmm_allegro.training.batch import ShuffledBatches
 from openmm_allegro.training.config import TrainingConfig

@@ -18,9 +18,9 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from lightning.pytorch.callbacks import Callback
 
-from openmm_allegro.bench_config import BenchConfig
-from openmm_allegro.bench_machine import machine, versions
-from openmm_allegro.bench_peers import check_installed, nequip_options
+from openmm_allegro.bench.config import BenchConfig
+from openmm_allegro.bench.machine import machine, versions
+from openmm_allegro.bench.peers import check_installed, nequip_options
 from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.device import chosen_device

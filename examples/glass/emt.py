@@ -12,9 +12,9 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from rich.progress import track
 
-from openmm_allegro.simulate_config import SimulateConfig
-from openmm_allegro.simulate_stages import temperature_at
-from openmm_allegro.stages import Leg
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.stage_options import Leg
+from openmm_allegro.simulation.stages import temperature_at
 
 LATTICE_CONSTANT = 3.85  # Å, halfway from copper to silver
 

@@ -29,8 +29,8 @@ from openmm_allegro.analysis.energy import TIME, VOLUME, read_log
 from openmm_allegro.analysis.npt import POTENTIAL_ENERGY
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.trajectory_file import open_trajectory
-from openmm_allegro.simulate import simulate
-from openmm_allegro.simulate_config import SimulateConfig, load_config
+from openmm_allegro.simulation.config import SimulateConfig, load_config
+from openmm_allegro.simulation.run import simulate
 from openmm_allegro.training import config as training_config
 from openmm_allegro.training.run import TrainResult, train
 

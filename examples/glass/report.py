@@ -19,8 +19,8 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import element_masses
-from openmm_allegro.simulate_config import SimulateConfig
-from openmm_allegro.simulate_stages import temperature_at
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.stages import temperature_at
 
 PAIRS = parse_request("rdf:r_max_nm=0.56")
 ALL = parse_request("rdf:pair=all-all:r_max_nm=0.56")

@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from openmm_allegro.lammps_force import attach
-from openmm_allegro.mpi_library import open_lammps
+from openmm_allegro.lammps.force import attach
+from openmm_allegro.lammps.mpi_library import open_lammps
 
 
 def main(box: str, model: str, *types: str) -> None:

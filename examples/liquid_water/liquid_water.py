@@ -29,9 +29,9 @@ from openmm_allegro.analysis.energy import mean_temperature_k
 from openmm_allegro.analysis.finite_size import box_correction_cm2_per_s
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.trajectory_file import open_trajectory
-from openmm_allegro.simulate import SimulateResult, simulate
-from openmm_allegro.simulate_config import SimulateConfig
-from openmm_allegro.stages import Stage
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.run import SimulateResult, simulate
+from openmm_allegro.simulation.stage_options import Stage
 from openmm_allegro.systems.files import write_system
 from openmm_allegro.systems.relaxation import relaxed
 from openmm_allegro.systems.water import water_box

@@ -16,9 +16,9 @@ import torch  # noqa: F401  # isort: skip  (before mdtraj, which loads openmm: e
 from report import compare, draw_report
 from rich.console import Console
 
-from openmm_allegro import simulate_config
 from openmm_allegro.checkpoint import load_model
-from openmm_allegro.simulate import SimulateResult, simulate
+from openmm_allegro.simulation import config as simulation_config
+from openmm_allegro.simulation.run import SimulateResult, simulate
 from openmm_allegro.training.config import TrainingConfig, load_config
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.metrics import error_table, predict_frames
@@ -80,7 +80,7 @@ def run(quick: bool, folder: Path, **flags: object) -> SimulateResult:
     """What `simulate.toml` says, with some options changed."""
     if quick:
         flags |= {"steps": 60, "report_every": 1, "timestep_fs": 0.5, "replicate": (1, 1, 1)}
-    return simulate(simulate_config.load_config(HERE / "simulate.toml", flags), folder)
+    return simulate(simulation_config.load_config(HERE / "simulate.toml", flags), folder)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from openmm_allegro.analysis.msd import MeanSquaredDisplacement, mean_squared_di
 from openmm_allegro.analysis.pictures import save_picture
 from openmm_allegro.analysis.rdf import RadialDistribution, mean_absolute_difference, radial_distribution
 from openmm_allegro.analysis.trajectory_file import open_trajectory
-from openmm_allegro.simulate import SimulateResult
+from openmm_allegro.simulation.run import SimulateResult
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.metrics import FramePrediction
 from openmm_allegro.units import EV_TO_MEV

@@ -28,9 +28,9 @@ from openmm_allegro.analysis.pictures import save_picture, with_error
 from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.stability import Stability, bond_stability
 from openmm_allegro.analysis.trajectory_file import open_trajectory
-from openmm_allegro.simulate import SimulateResult, simulate
-from openmm_allegro.simulate_config import SimulateConfig
-from openmm_allegro.stages import Stage
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.run import SimulateResult, simulate
+from openmm_allegro.simulation.stage_options import Stage
 from openmm_allegro.training.config import TrainingConfig, load_config
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Frame

@@ -28,10 +28,10 @@ import torch
 from lightning.pytorch import seed_everything
 from processor_clock import UseProcessorClock
 
-from openmm_allegro.bench_peers import nequip_options
+from openmm_allegro.bench.peers import nequip_options
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.model import Allegro
-from openmm_allegro.nequip import copy_nequip_weights
+from openmm_allegro.nequip.weights import copy_nequip_weights
 from openmm_allegro.training.config import LabelOptions, TrainingConfig, load_config
 from openmm_allegro.training.evaluation import evaluate_files
 from openmm_allegro.training.run import train

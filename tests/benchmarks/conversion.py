@@ -24,9 +24,9 @@ from openmm import unit  # isort: skip (after torch)
 
 from openmm_allegro import units
 from openmm_allegro.atom_types import atom_types
-from openmm_allegro.bench_water import water
+from openmm_allegro.bench.water import water
 from openmm_allegro.model import Allegro
-from openmm_allegro.nequip_file import converted, read_nequip
+from openmm_allegro.nequip.file import converted, read_nequip
 from openmm_allegro.potential import Potential
 from openmm_allegro.recognise import recognise
 from openmm_allegro.scripted import ScriptedPotential, scripted_model

@@ -13,8 +13,8 @@ import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not 
 from openmm import app
 
 from openmm_allegro.analysis.energy import energy_drift
-from openmm_allegro.simulate import simulate
-from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.run import simulate
 from openmm_allegro.systems.water import water_box
 
 

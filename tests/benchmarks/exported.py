@@ -19,8 +19,8 @@ import numpy as np
 from openmm import unit
 
 from openmm_allegro import AllegroCalculator, AllegroConfig
-from openmm_allegro.bench_peers import EXAMPLE_ATOMS, _as_nequip_runs, _compiled, write_nequip_checkpoint
-from openmm_allegro.bench_water import water
+from openmm_allegro.bench.peers import EXAMPLE_ATOMS, _as_nequip_runs, _compiled, write_nequip_checkpoint
+from openmm_allegro.bench.water import water
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.export_graph import export_graph
 from openmm_allegro.model import Allegro

@@ -15,7 +15,7 @@ from openmm import unit  # isort: skip (after torch)
 
 from openmm_allegro import Allegro, AllegroConfig, units
 from openmm_allegro.atom_types import atom_types
-from openmm_allegro.bench_water import water
+from openmm_allegro.bench.water import water
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.neighbors import neighbor_matrix
 from openmm_allegro.potential import Potential

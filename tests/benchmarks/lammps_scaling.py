@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 
-from openmm_allegro.bench_water import water
+from openmm_allegro.bench.water import water
 from openmm_allegro.checkpoint import save_model
 from openmm_allegro.config import AllegroConfig
-from openmm_allegro.lammps_config import LammpsConfig
-from openmm_allegro.lammps_force import attach
-from openmm_allegro.lammps_input import DYNAMICS, SETUP, write_input
+from openmm_allegro.lammps.config import LammpsConfig
+from openmm_allegro.lammps.force import attach
+from openmm_allegro.lammps.input import DYNAMICS, SETUP, write_input
+from openmm_allegro.lammps.mpi_library import mpiexec, open_lammps
 from openmm_allegro.model import Allegro
-from openmm_allegro.mpi_library import mpiexec, open_lammps
 
 WARM_UP = 10
 ARCHITECTURE = AllegroConfig(

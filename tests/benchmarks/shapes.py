@@ -17,7 +17,7 @@ from openmm import unit  # isort: skip (after torch)
 
 from openmm_allegro import Allegro, AllegroConfig, units
 from openmm_allegro.atom_types import atom_types
-from openmm_allegro.bench_water import water
+from openmm_allegro.bench.water import water
 from openmm_allegro.potential import Potential, even_blocks, usual_block_edges
 from openmm_allegro.workers import Workers
 

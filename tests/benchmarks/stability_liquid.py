@@ -19,8 +19,8 @@ import numpy as np
 
 from openmm_allegro.analysis.stability import structure_stability
 from openmm_allegro.analysis.trajectory_file import open_trajectory
-from openmm_allegro.simulate import simulate
-from openmm_allegro.simulate_config import SimulateConfig
+from openmm_allegro.simulation.config import SimulateConfig
+from openmm_allegro.simulation.run import simulate
 from openmm_allegro.training.data import read_frames
 
 
