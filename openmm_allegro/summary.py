@@ -9,6 +9,8 @@ from pydantic import JsonValue
 MODEL_FORMAT: Final = "openmm-allegro model"
 ENSEMBLE_FORMAT: Final = "openmm-allegro ensemble"
 UNITS: dict[str, JsonValue] = {"length": "angstrom", "energy": "eV"}
+TRAINED_ON: Final = "trained_on"
+"""Name of the fingerprints of frames in a provenance: for `openmm_allegro.training`, and not for readers."""
 LONGEST_SHOWN = 60
 """Provenance of more characters (a whole configuration, a checksum) is left to `openmm-allegro info`."""
 LEFT = 'style="text-align: left"'
@@ -31,6 +33,11 @@ FIRST = {
 
 class Description(dict[str, JsonValue]):
     """What a model says of itself; a notebook shows the part that a reader wants first, as a table."""
+
+    def __init__(self, said: Mapping[str, JsonValue] | None = None, /, **more: JsonValue) -> None:
+        super().__init__({**(said or {}), **more})
+        if "provenance" in self:
+            self["provenance"] = _for_readers(self["provenance"])
 
     def first(self) -> dict[str, JsonValue]:
         """That part, without what is not said."""
@@ -75,6 +82,13 @@ def of_models(configs: Sequence[dict[str, JsonValue]], has_centre: bool) -> dict
 def count_weights(sizes: Mapping[str, int]) -> int:
     """Numbers in the weights of a model, by the names of its tensors: of all linear maps, without scales and shifts."""
     return sum(size for name, size in sizes.items() if name.endswith("weight"))
+
+
+def _for_readers(provenance: JsonValue) -> JsonValue:
+    """Without the fingerprints of frames, of a model and of each in an ensemble."""
+    if not isinstance(provenance, dict):
+        return provenance
+    return {name: _for_readers(value) for name, value in provenance.items() if name != TRAINED_ON}
 
 
 def _is_short(value: JsonValue) -> bool:

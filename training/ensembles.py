@@ -12,6 +12,7 @@ from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble, save_ensemble
 from openmm_allegro.outputs import check_outputs
+from openmm_allegro.summary import TRAINED_ON
 from openmm_allegro.training.calibration import (
     compare,
     likeliest_factors,
@@ -26,6 +27,8 @@ from openmm_allegro.training.evaluation import compare as compare_with_labels
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.last_layer import LastLayerOptions, last_layer_ensemble
 from openmm_allegro.training.metrics import FramePrediction
+from openmm_allegro.training.sums import digest
+from openmm_allegro.training.trained_on import fingerprints, warn_of_trained
 
 
 def make_ensemble_file(
@@ -74,6 +77,7 @@ def _last_layer_ensemble_file(
         "models": {str(model): cast(JsonValue, read_metadata(model)["provenance"])},
         "train_files": [path.name for path in train],
         "n_train": len(frames),
+        TRAINED_ON: [*fingerprints(map(digest, frames))],
         **options._asdict(),
     }
     return _written(ensemble, output, provenance)
@@ -96,6 +100,7 @@ def calibrate_file(
     ensemble = load_ensemble(path)
     place = chosen_device(device)
     frames = read_frames(data, labels)
+    warn_of_trained(frames, [data], dict(ensemble.provenance))
     ensemble.factors = None
     raw = spreads_of_frames(ensemble, frames, place)
     ensemble.factors = factors = likeliest_factors(compare(frames, raw))
@@ -147,4 +152,6 @@ def evaluate_ensemble_files(
     """The same from files; the options are those of `evaluation.evaluate_files`."""
     check_folder(output)
     frames, groups = read_groups(data, options, group_by)
-    return evaluate_ensemble(load_ensemble(path), frames, chosen_device(device), groups, shift, output)
+    ensemble = load_ensemble(path)
+    warn_of_trained(frames, data, dict(ensemble.provenance))
+    return evaluate_ensemble(ensemble, frames, chosen_device(device), groups, shift, output)

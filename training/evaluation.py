@@ -21,6 +21,7 @@ from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Array, Frame
 from openmm_allegro.training.metrics import ErrorTable, FramePrediction, error_table, predict_frames
 from openmm_allegro.training.spread import composition
+from openmm_allegro.training.trained_on import warn_of_trained
 from openmm_allegro.units import EV_TO_MEV
 
 PERCENTILES = (50, 95, 99)
@@ -87,6 +88,7 @@ def evaluate_files(
     place = chosen_device(device)
     frames, groups = read_groups(data, options, group_by)
     predictor = (model if isinstance(model, Allegro) else load_model(model)).to(place)
+    warn_of_trained(frames, data, dict(predictor.provenance))
     predictions = predict_frames(
         predictor, frames, batch_size, batch_atoms, lambda batches: counted(batches, "evaluating")
     )

@@ -1,7 +1,7 @@
 """Which frames are trained on, which are held back, and which are isolated atoms."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +28,13 @@ class FrameSets:
         """Changes when the frames, their labels or their order change."""
         hashed = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
         for frames in (self.train, self.validation):
-            digests = frames.digests() if isinstance(frames, StoredFrames) else map(digest, frames)
-            hashed.update(b"".join(digests))
+            hashed.update(b"".join(digests(frames)))
         return hashed.hexdigest()
+
+
+def digests(frames: Sequence[Frame]) -> Iterable[bytes]:
+    """What identifies each frame and its labels; those of a store are in it."""
+    return frames.digests() if isinstance(frames, StoredFrames) else map(digest, frames)
 
 
 def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:

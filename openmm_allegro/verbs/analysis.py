@@ -71,9 +71,9 @@ def analyze(
     list_all: List = False,
     as_json: AsJson = False,
 ) -> None:
-    """Structure and kinetics of a trajectory, with error bars: tables, one picture, figures.
+    """Structure and kinetics of trajectories, with error bars.
 
-    The file is read in parts and may be larger than memory. Errors are from blocks of frames, or over several runs.
+    Each analysis gives a table and figures, all of them together one picture. The file is read in parts and may be larger than memory. Errors are from blocks of frames, or over several runs.
 
     \b
     Examples:
@@ -120,9 +120,9 @@ def compare(
     stride: Annotated[int, typer.Option(help="Take every so-many-th frame of the trajectories.", min=1)] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Analyses of runs beside those of a reference: how much they differ, and how much that is in errors.
+    """Analyses of runs beside those of a reference.
 
-    `openmm-allegro analyze --list` shows the analyses.
+    How much they differ, and how much that is in units of their errors. `openmm-allegro analyze --list` shows the analyses.
 
     \b
     Examples:

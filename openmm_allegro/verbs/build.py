@@ -20,7 +20,7 @@ build = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Build a system to start from: PDBx/mmCIF or PDB, and extended XYZ beside it.",
+    help="Build a system to start from.\n\nIt is written as PDBx/mmCIF or PDB, with extended XYZ beside it.",
     epilog="`openmm-allegro build KIND --help` explains a kind of system and shows an example.",
 )
 Output = Annotated[Path, typer.Option(help="File to write, .cif (PDBx/mmCIF) or .pdb; extended XYZ goes beside it.")]
@@ -91,7 +91,9 @@ def liquid(
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
-    """Solvents, mixtures, electrolytes and salt water, packed at random without overlap; minimise before dynamics.
+    """Solvents, mixtures, electrolytes and salt water.
+
+    Molecules are packed at random without overlap; minimise before dynamics.
 
     \b
     Examples:
@@ -131,7 +133,9 @@ def crystal(
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
-    """A crystal as whole conventional cells; partial occupancies are drawn, vacancies and dopants placed at random.
+    """A crystal, also with vacancies and dopants.
+
+    Whole conventional cells; partial occupancies are drawn, vacancies and dopants placed at random.
 
     \b
     Examples:
@@ -216,7 +220,9 @@ def solvated(
     r_max: RMax = None,
     as_json: AsJson = False,
 ) -> None:
-    """A peptide or protein in neutral salt water, which starts too light: let a barostat find its density.
+    """A peptide or protein in neutral salt water.
+
+    The water starts too light: let a barostat find its density.
 
     \b
     Example:

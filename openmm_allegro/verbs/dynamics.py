@@ -22,9 +22,9 @@ def simulate(
     as_json: AsJson = False,
     **flags: object,
 ) -> None:
-    """Run molecular dynamics in which every atom feels the model.
+    """Run molecular dynamics with a model, in OpenMM.
 
-    Options come from the TOML file, flags on top of it. Without a pressure the box stays as it is (NVT); without
+    Every atom feels the model. Options come from the TOML file, flags on top of it. Without a pressure the box stays as it is (NVT); without
     friction there is no thermostat (NVE). A file may have [[stages]] that follow each other, such as melt and quench.
 
     \b
@@ -56,9 +56,10 @@ def lammps(
     as_json: AsJson = False,
     **flags: object,
 ) -> None:
-    """Run molecular dynamics in LAMMPS on many cores, GPUs or machines.
+    """Run molecular dynamics with a model, in LAMMPS.
 
-    Options come from the TOML file, flags on top of it, and mean what they mean for simulate.
+    On many cores, GPUs or machines. Options come from the TOML file, flags on top of it, and mean what they mean for
+    simulate.
     LAMMPS divides the atoms among MPI ranks, one for each core or GPU, which it needs not be told on one machine. On
     several machines put mpiexec or srun --mpi=pmi2 before the command and leave out --ranks.
     A run that was stopped goes on from its last checkpoint by --resume: without thermostat as if it had not been

@@ -32,9 +32,9 @@ def ensemble(
     units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put models together, or make variants of one, so that their spread says how far to trust their mean.
+    """Make models whose spread says how far to trust their mean.
 
-    With --last-layer nothing is trained again: the variants differ in the last layer, as much as the training frames
+    They are trained apart, or variants of one. With --last-layer nothing is trained again: the variants differ in the last layer, as much as the training frames
     leave open. Calibrate the ensemble before its spreads are used.
 
     \b
@@ -62,7 +62,9 @@ def calibrate(
     units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """Scale an ensemble's spreads so that they are the standard deviations of its errors.
+    """Make an ensemble's spreads the size of its errors.
+
+    They are scaled to be standard deviations on frames that no member was trained on.
 
     \b
     Example:
@@ -90,7 +92,9 @@ def select(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Choose frames of a trajectory for labelling: forces that are uncertain, frames unlike each other.
+    """Choose frames of a trajectory to label and train on next.
+
+    Those whose forces are most uncertain, and which are unlike each other.
 
     \b
     Example:

@@ -21,9 +21,9 @@ def convert(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model trained with nequip-allegro as one of this package: the same function, evaluated faster.
+    """Make a model of nequip-allegro one of this package.
 
-    Hyperparameters and weights are read from the file, without running code in it and without nequip; of a checkpoint
+    It is the same function, evaluated faster. Hyperparameters and weights are read from the file, without running code in it and without nequip; of a checkpoint
     the weights that nequip itself takes for inference. What units it was trained in no file of nequip says, unless the
     model has the ZBL repulsion (eV and angstrom).
 

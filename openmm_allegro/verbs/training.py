@@ -51,7 +51,9 @@ def prepare(
     units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write data larger than memory as a store, which `train` reads frame by frame (`data.train = "store"`).
+    """Write data larger than memory as a store.
+
+    `train` reads it frame by frame (`data.train = "store"`).
 
     \b
     Example:
@@ -86,9 +88,9 @@ def evaluate(
     units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """Errors of a model over labelled frames: overall, by element and group, their percentiles, the worst frames.
+    """Errors of a model, or of an ensemble, on labelled frames.
 
-    Of an ensemble also what its spreads are worth.
+    Overall, by element and by group of frames, their percentiles, and the frames where they are largest. Of an ensemble also what its spreads are worth.
 
     \b
     Examples:
@@ -134,7 +136,7 @@ def info(
     units: Units = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a model file says of itself, or what a data file holds and what looks wrong in it.
+    """What is in a model file, or in data and looks wrong there.
 
     Of a model, of this package or of nequip: elements, cutoff, size, units, how it was trained. Of data: counts,
     ranges, neighbours, shortest distances; then what is suspicious: units, doubles, energies that do not belong to the
