@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from itertools import chain
 from typing import Annotated
 
@@ -75,7 +76,7 @@ def options_of_all_verbs(
     pass
 
 
-VERBS = (
+VERBS: tuple[tuple[Callable[..., None], ...], ...] = (
     (info, prepare, train, evaluate),
     (ensemble, calibrate, select),
     (convert, export),

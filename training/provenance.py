@@ -70,7 +70,7 @@ def check_same_run(path: Path, run_id: dict[str, str]) -> None:
 def provenance(config: TrainingConfig, head: str, frames: FrameSets) -> dict[str, JsonValue]:
     """Where the model file of a head comes from."""
     start = config.run.start_from
-    before = set() if start is None else kept_in(load_model(start).provenance)
+    before = set() if start is None else kept_in(dict(load_model(start).provenance))
     return {
         **({"head": head, "heads": list(config.heads)} if head else {}),
         "program": f"openmm-allegro {version('openmm-allegro')}",
