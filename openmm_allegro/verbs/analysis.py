@@ -73,7 +73,8 @@ def analyze(
 ) -> None:
     """Structure and kinetics of trajectories, with error bars.
 
-    Each analysis gives a table and figures, all of them together one picture. The file is read in parts and may be larger than memory. Errors are from blocks of frames, or over several runs.
+    Each analysis gives a table and figures, all of them together one picture. The file is read in parts and may be
+    larger than memory. Errors are from blocks of frames, or over several runs.
 
     \b
     Examples:
@@ -122,7 +123,8 @@ def compare(
 ) -> None:
     """Analyses of runs beside those of a reference.
 
-    How much they differ, and how much that is in units of their errors. `openmm-allegro analyze --list` shows the analyses.
+    How much they differ, and how much that is in units of their errors. `openmm-allegro analyze --list` shows the
+    analyses.
 
     \b
     Examples:

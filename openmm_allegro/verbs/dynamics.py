@@ -24,8 +24,9 @@ def simulate(
 ) -> None:
     """Run molecular dynamics with a model, in OpenMM.
 
-    Every atom feels the model. Options come from the TOML file, flags on top of it. Without a pressure the box stays as it is (NVT); without
-    friction there is no thermostat (NVE). A file may have [[stages]] that follow each other, such as melt and quench.
+    Every atom feels the model. Options come from the TOML file, flags on top of it. Without a pressure the box stays as
+    it is (NVT); without friction there is no thermostat (NVE). A file may have [[stages]] that follow each other, such
+    as melt and quench.
 
     \b
     Examples:

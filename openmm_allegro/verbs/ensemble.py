@@ -34,8 +34,8 @@ def ensemble(
 ) -> None:
     """Make models whose spread says how far to trust their mean.
 
-    They are trained apart, or variants of one. With --last-layer nothing is trained again: the variants differ in the last layer, as much as the training frames
-    leave open. Calibrate the ensemble before its spreads are used.
+    They are trained apart, or variants of one. With --last-layer nothing is trained again: the variants differ in the
+    last layer, as much as the training frames leave open. Calibrate the ensemble before its spreads are used.
 
     \b
     Examples:

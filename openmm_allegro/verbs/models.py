@@ -23,9 +23,9 @@ def convert(
 ) -> None:
     """Make a model of nequip-allegro one of this package.
 
-    It is the same function, evaluated faster. Hyperparameters and weights are read from the file, without running code in it and without nequip; of a checkpoint
-    the weights that nequip itself takes for inference. What units it was trained in no file of nequip says, unless the
-    model has the ZBL repulsion (eV and angstrom).
+    It is the same function, evaluated faster. Hyperparameters and weights are read from the file, without running code
+    in it and without nequip; of a checkpoint the weights that nequip itself takes for inference. What units it was
+    trained in no file of nequip says, unless the model has the ZBL repulsion (eV and angstrom).
 
     \b
     Example:

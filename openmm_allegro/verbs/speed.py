@@ -10,8 +10,9 @@ from openmm_allegro.verbs.options import AsJson
 def bench(as_json: AsJson = False, **flags: object) -> None:
     """Time steps of dynamics or training, alone or beside others.
 
-    Beside another program where a peer is named. Prints median, lowest and highest of the timed steps, the time of the model's matrix products alone, memory, and
-    what was measured on what. Without options it is 615 atoms of water on the CPU.
+    Beside another program where a peer is named. Prints median, lowest and highest of the timed steps, the time of the
+    model's matrix products alone, memory, and what was measured on what. Without options it is 615 atoms of water on
+    the CPU.
 
     \b
     Examples:

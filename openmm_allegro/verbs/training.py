@@ -90,7 +90,8 @@ def evaluate(
 ) -> None:
     """Errors of a model, or of an ensemble, on labelled frames.
 
-    Overall, by element and by group of frames, their percentiles, and the frames where they are largest. Of an ensemble also what its spreads are worth.
+    Overall, by element and by group of frames, their percentiles, and the frames where they are largest. Of an ensemble
+    also what its spreads are worth.
 
     \b
     Examples:
