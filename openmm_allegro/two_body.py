@@ -104,15 +104,16 @@ class TwoBodyTable(torch.nn.Module):
         interval = place.floor().clamp(max=float(self.n_intervals - 1))
         pair = centre_types.unsqueeze(1) * self.n_types + neighbour_types
         row = (pair * self.n_rows + interval.to(torch.int64)).flatten()
-        return row, (place - interval).to(self.coefficients.dtype)  # which is 1 from x = 1 on
+        t = (place - interval).to(self.coefficients.dtype)  # rounded to 1 just below a knot, where it still counts
+        return row, torch.where(x < 1.0, t, 2.0)
 
     def weights(self, t: Tensor, polynomials: Tensor) -> Tensor:
-        """Polynomials (powers, 6) of t (n, k), nothing from the cutoff on. Returns (z, 6)."""
+        """Polynomials (powers, 6) of t (n, k), nothing from the cutoff on, where t is 2. Returns (z, 6)."""
         t = t.reshape(-1, 1)
         weights = polynomials[-1].expand(t.shape[0], -1)
         for power in range(polynomials.shape[0] - 2, -1, -1):
             weights = torch.addcmul(polynomials[power], weights, t)
-        return weights * (t < 1.0)
+        return weights * (t <= 1.0)
 
     def interpolate(self, row: Tensor, weights: Tensor) -> Tensor:
         """Σ_j weights[z, j] coefficients[row[z] + j]. row: (z,); weights: (z, 6). Returns (z, f)."""

@@ -64,6 +64,20 @@ def test_features_vanish_at_the_cutoff_with_two_derivatives_and_are_zero_beyond(
     assert not table.gradient(torch.ones_like(beyond), *kept).any()
 
 
+def test_edges_just_below_a_knot_count_in_single_precision():
+    table, network = table_and_network()
+    single = TwoBodyTable(table.coefficients.view(4, table.n_rows, -1).float(), table.error)
+    knots = torch.arange(table.n_intervals // 8, table.n_intervals, dtype=torch.float64) / table.n_intervals
+    x = torch.nextafter(knots, torch.zeros(1, dtype=torch.float64)).unsqueeze(0)  # as 2.5 Å in a crystal, rounded down
+    types = torch.tensor([0]), torch.ones(x.shape, dtype=torch.int64)
+    features, *kept = single(x, *types)
+    expected, *theirs = network(x, *types)
+    ones = torch.ones_like(expected)
+    assert (features - expected).abs().max() < 2e-6 * expected.abs().max()  # float32 and its sum of six
+    slope, wanted = single.gradient(ones.float(), *kept), network.gradient(ones, *theirs)
+    assert (slope - wanted).abs().max() < 1e-5 * wanted.abs().max()
+
+
 def test_what_no_table_resolves_keeps_its_network():
     rough = small_model(num_bessels=60)
     assert table_of(rough, fold(rough)[0]) is None
