@@ -105,7 +105,7 @@ class TwoBodyTable(torch.nn.Module):
         pair = centre_types.unsqueeze(1) * self.n_types + neighbour_types
         row = (pair * self.n_rows + interval.to(torch.int64)).flatten()
         t = (place - interval).to(self.coefficients.dtype)  # rounded to 1 just below a knot, where it still counts
-        return row, torch.where(x < 1.0, t, 2.0)
+        return row, t.masked_fill(x >= 1.0, 2.0)
 
     def weights(self, t: Tensor, polynomials: Tensor) -> Tensor:
         """Polynomials (powers, 6) of t (n, k), nothing from the cutoff on, where t is 2. Returns (z, 6)."""
