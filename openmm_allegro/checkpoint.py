@@ -147,8 +147,12 @@ def built_model(options: dict[str, JsonValue], tensors: dict[str, Tensor], dtype
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: the old one stays until the new one is on the disk."""
+    """Write a file under a temporary name, then rename it: the old one stays until the new one is on the disk.
+
+    Folders on the way to it are made where they are missing.
+    """
     temporary = Path(path).with_name(Path(path).name + ".tmp")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as file:
             file.write(content)

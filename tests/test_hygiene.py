@@ -218,7 +218,7 @@ def test_energies_of_elements_are_found_in_spite_of_a_wrong_one():
 
 def test_a_file_is_described_and_its_statistics_are_those_of_training(tmp_path):
     path = write_toy_set(tmp_path / "toy.xyz", 24)
-    report = inspect_files([path], output=tmp_path / "statistics.json", picture=tmp_path / "toy.png")
+    report = inspect_files([path], output=tmp_path / "statistics.json", picture=tmp_path / "seen" / "toy.png")
     told = report.as_dict()
     assert (told["n_frames"], told["n_periodic"], told["n_compositions"]) == (24, 0, 3)
     assert told["compositions"] == {"H2O1": 8, "H3O1": 8, "H4O1": 8}
@@ -227,7 +227,7 @@ def test_a_file_is_described_and_its_statistics_are_those_of_training(tmp_path):
     stored = json.loads((tmp_path / "statistics.json").read_text())
     frames = read_frames(path)
     assert stored["energy_scales"] == pytest.approx(force_scales(frames, ("H", "O")))
-    assert (tmp_path / "toy.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "seen" / "toy.png").read_bytes()[:4] == b"\x89PNG"
     shortest = min(
         float(np.linalg.norm(f.positions[i] - f.positions[j]))
         for f in frames

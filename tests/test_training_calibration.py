@@ -185,7 +185,7 @@ def test_what_the_spreads_are_worth_is_of_the_shifted_energies(shift):
 def test_the_command_line_makes_calibrates_and_evaluates(tmp_path, capfd):
     save_model(small_model(torch.float32, avg_num_neighbors=3.0), tmp_path / "m.safetensors")
     train, validation = write_toy_set(tmp_path / "t.xyz", 12), write_toy_set(tmp_path / "v.xyz", 12, seed=4)
-    ensemble, picture = tmp_path / "e.safetensors", tmp_path / "r.png"
+    ensemble, picture = tmp_path / "made" / "e.safetensors", tmp_path / "seen" / "r"  # in folders that are not there
 
     def answer(*words):
         capfd.readouterr()
@@ -195,7 +195,7 @@ def test_the_command_line_makes_calibrates_and_evaluates(tmp_path, capfd):
     options = ["--last-layer", "--train", train, "--members", 6, "--output", ensemble]
     assert answer("ensemble", tmp_path / "m.safetensors", *options)["members"] == 6
     calibrated = answer("calibrate", ensemble, validation, "--picture", picture)
-    assert imread(picture).std() > 0.05  # not blank
+    assert imread(picture, format="png").std() > 0.05  # not blank
     assert load_ensemble(ensemble).factors._asdict() == pytest.approx(calibrated["factors"])
     evaluated = answer("evaluate", ensemble, validation)
     for name in ("energy_spearman", "forces_spearman", "forces_calibration_error"):
@@ -210,12 +210,16 @@ def test_the_command_line_makes_calibrates_and_evaluates(tmp_path, capfd):
 def test_the_command_line_says_what_an_ensemble_needs(tmp_path, capfd):
     path = tmp_path / "m.safetensors"
     save_model(small_model(torch.float32), path)
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(path.read_bytes())
+    save_model(small_model(torch.float32, 2), tmp_path / "other.safetensors")
     save_ensemble(deep_ensemble(), tmp_path / "e.safetensors")
     for words, sentence in (
         (["ensemble", path], "needs two or more models, but only"),
         (["ensemble", path, path, "--last-layer", "--train", path], "makes variants of one model, but 2 are given"),
         (["ensemble", path, "--last-layer"], "give `--train FILE`"),
         (["ensemble", path, path, "--train", path], "`--train` is for `--last-layer`"),
+        (["ensemble", path, tmp_path / "other.safetensors", copy], "copy.safetensors` have the same weights"),
         (["ensemble", path, path, "--output", path], "would be written, but it is read, too"),
         (["calibrate", tmp_path / "e.safetensors", path, "--picture", path], "would be written, but it is read, too"),
         (["calibrate", path, path], "is one model, where an ensemble is expected"),

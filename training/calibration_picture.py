@@ -1,5 +1,6 @@
 """A picture of what an ensemble's spreads are worth: spread against error, and coverage against confidence."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
+from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.calibration import CONFIDENCE, Comparison, coverage
 from openmm_allegro.training.frames import Array
 from openmm_allegro.training.pictures import DOTS_PER_INCH, NEUTRAL, TRAIN, VALIDATION, tidy
@@ -18,7 +20,7 @@ SMALLEST_BIN = 10
 
 
 def draw_reliability(found: Comparison, path: Path) -> None:
-    """Left and middle: root mean square errors in bins of like spread, on the diagonal where they agree.
+    """Write a PNG. Left and middle: root mean square errors in bins of like spread, on the diagonal where they agree.
 
     Right: the share of errors within each central interval, above the diagonal where the spreads are too large.
     """
@@ -38,7 +40,9 @@ def draw_reliability(found: Comparison, path: Path) -> None:
     quantiles.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="expected coverage", ylabel="observed coverage")
     quantiles.legend(frameon=False, fontsize=8, loc="upper left")
     tidy(quantiles)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
+    write_whole(path, content.getvalue())
 
 
 def binned(errors: Array, spreads: Array) -> tuple[Array, Array]:

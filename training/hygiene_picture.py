@@ -1,6 +1,6 @@
 """One picture of a data set: energies, forces and the shortest distances, as histograms."""
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.frames import Array
 from openmm_allegro.training.hygiene import DataReport
 from openmm_allegro.training.pictures import DOTS_PER_INCH, VALIDATION, tidy
@@ -25,9 +26,9 @@ def draw_data_set(report: DataReport, path: Path) -> None:
     _energies(energies, report)
     _forces(forces, report)
     _distances(distances, report)
-    unfinished = path.with_name(path.name + ".tmp")
-    figure.savefig(unfinished, format="png", dpi=DOTS_PER_INCH)
-    os.replace(unfinished, path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
+    write_whole(path, content.getvalue())
 
 
 def _energies(axes: Axes, report: DataReport) -> None:
