@@ -1,6 +1,7 @@
 """Ensembles as files: made of models, calibrated on labelled frames, and compared with such."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from openmm_allegro.checkpoint import load_model, read_metadata
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble, save_ensemble
+from openmm_allegro.model import Allegro
 from openmm_allegro.outputs import check_outputs
 from openmm_allegro.summary import TRAINED_ON
 from openmm_allegro.training.calibration import (
@@ -62,9 +64,21 @@ def _deep_ensemble_file(models: Sequence[Path], output: Path) -> dict[str, objec
             f"an ensemble needs two or more models, but only `{models[0]}` is given; to make one of this model "
             "alone, give `--last-layer --train` and its training frames"
         )
-    ensemble = Ensemble([load_model(path) for path in models])
+    loaded = [load_model(path) for path in models]
+    for (path, model), (other_path, other) in combinations(zip(models, loaded, strict=True), 2):
+        if _are_copies(model, other):
+            raise ValueError(
+                f"`{path}` and `{other_path}` have the same weights, which would make the spread too small; give "
+                "models that were trained apart, each once"
+            )
+    ensemble = Ensemble(loaded)
     provenance = {str(path): read_metadata(path)["provenance"] for path in models}
     return _written(ensemble, output, {"kind": "deep", "models": cast(JsonValue, provenance)})
+
+
+def _are_copies(model: Allegro, other: Allegro) -> bool:
+    ours, theirs = model.state_dict(), other.state_dict()
+    return model.config == other.config and all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 def _last_layer_ensemble_file(
