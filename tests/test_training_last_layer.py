@@ -12,6 +12,7 @@ from openmm_allegro.last_layer import last_weights, with_last_weights
 from openmm_allegro.spread import Members
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.calibration import likeliest_factor, spreads_of_frames
+from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.last_layer import (
     RELATIVE_PRIOR,
     LastLayerOptions,
@@ -68,6 +69,12 @@ def test_a_label_that_no_frame_has_does_not_count(model):
     nothing = [dataclasses.replace(frame, energy=None) for frame in without]
     with pytest.raises(ValueError, match="the training frames have neither energies nor forces; name them"):
         posterior_precision(model, dataset_of(model, nothing), 10)
+
+
+def test_frames_of_atoms_alone_are_refused(model):
+    alone = Frame(np.array([1]), np.zeros((1, 3)), np.zeros((3, 3)), False, -13.1, np.zeros((1, 3)), None, "an atom")
+    with pytest.raises(ValueError, match="no atom of the training frames has a neighbour within 4 Å, so they say noth"):
+        last_layer_ensemble(model, [alone])
 
 
 def test_frames_without_a_label_do_not_count_for_it(model):

@@ -104,6 +104,11 @@ def posterior_precision(model: Allegro, dataset: FrameDataset, n_force_frames: i
         raise ValueError("the training frames have neither energies nor forces; name them with the label options")
     parts = [part / square for part, square in zip((of_energies, of_forces), noise, strict=True) if square is not None]
     precision = sum(parts[1:], parts[0])
+    if not precision.any():
+        raise ValueError(
+            f"no atom of the training frames has a neighbour within {model.config.r_max:g} Å, so they say nothing of "
+            "the last layer; give the frames that the model was trained on"
+        )
     prior = RELATIVE_PRIOR * float(precision.trace()) / n_features
     return precision + prior * torch.eye(n_features, dtype=torch.float64)
 
