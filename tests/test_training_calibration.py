@@ -76,6 +76,12 @@ def test_bins_of_calibrated_spreads_lie_on_the_diagonal():
     np.testing.assert_allclose(observed / predicted, 1.0, atol=4 / np.sqrt(2 * 1000))
 
 
+def test_spreads_of_nothing_by_symmetry_are_not_in_the_picture():
+    errors, spreads = gaussian(1.0, 600)
+    with_zeros = binned(np.append(np.zeros(200), errors), np.append(np.repeat([0.0, 1e-9], 100), spreads))
+    np.testing.assert_array_equal(with_zeros, binned(errors, spreads))
+
+
 def test_the_table_is_what_numpy_says_of_the_members_one_by_one():
     frames = toy_frames(6)
     ensemble = deep_ensemble(factors=Factors(2.0, 3.0))

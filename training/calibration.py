@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from scipy.special import erfinv
@@ -105,8 +106,13 @@ def likeliest_factor(errors: Array, spreads: Array) -> float:
     errors, spreads: of shapes that broadcast; not all spreads zero.
     """
     spreads = np.broadcast_to(spreads, errors.shape)
-    told = spreads > SMALLEST_SPREAD * np.sqrt(np.mean(np.square(spreads)))
+    told = tells(spreads)
     return float(np.sqrt(np.mean(np.square(errors[told] / spreads[told]))))
+
+
+def tells(spreads: Array) -> NDArray[np.bool_]:
+    """Which spreads say something of a factor, see `SMALLEST_SPREAD`."""
+    return np.asarray(spreads > SMALLEST_SPREAD * np.sqrt(np.mean(np.square(spreads))))
 
 
 def likeliest_factors(found: Comparison) -> Factors:

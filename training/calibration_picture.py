@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from openmm_allegro.checkpoint import write_whole
-from openmm_allegro.training.calibration import CONFIDENCE, Comparison, coverage
+from openmm_allegro.training.calibration import CONFIDENCE, Comparison, coverage, tells
 from openmm_allegro.training.frames import Array
 from openmm_allegro.training.pictures import DOTS_PER_INCH, NEUTRAL, TRAIN, VALIDATION, tidy
 from openmm_allegro.units import EV_TO_MEV
@@ -46,7 +46,12 @@ def draw_reliability(found: Comparison, path: Path) -> None:
 
 
 def binned(errors: Array, spreads: Array) -> tuple[Array, Array]:
-    """Root mean squares of spreads and of errors in bins of as many values each, in the order of the spreads."""
+    """Root mean squares of spreads and of errors in bins of as many values each, in the order of the spreads.
+
+    Spreads that tell nothing of the factor are left out here, too: they would stretch the axes over many decades.
+    """
+    told = tells(spreads) if len(spreads) else np.zeros(0, dtype=bool)
+    errors, spreads = errors[told], spreads[told]
     n_bins = max(1, min(MOST_BINS, len(errors) // SMALLEST_BIN))
     bins = [part for part in np.array_split(np.argsort(spreads, kind="stable"), n_bins) if len(part)]
     rms = [[np.sqrt(np.square(values[part]).mean()) for part in bins] for values in (spreads, errors)]
