@@ -51,6 +51,7 @@ class UncertaintyTable:
 
     n_members: int
     n_frames: int
+    """Of two or more atoms; others do not count here."""
     is_calibrated: bool
     energy_per_atom_rmse_mev: float | None
     energy_per_atom_spread_mev: float | None
@@ -151,7 +152,7 @@ def uncertainty_table(
     of_atoms = np.sqrt(np.square(found.force_errors).mean(1)), found.force_spreads
     return UncertaintyTable(
         n_members=len(ensemble.members),
-        n_frames=len(frames),
+        n_frames=sum(len(frame.numbers) > 1 for frame in frames),
         is_calibrated=ensemble.factors is not None,
         energy_per_atom_rmse_mev=_rms_mev(per_atom[0]),
         energy_per_atom_spread_mev=_rms_mev(per_atom[1]),
