@@ -14,6 +14,8 @@ from openmm_allegro.analysis.result import Curve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def with_error(value: float, error: float) -> str:
     """A number to the second digit of its error, `1.64 ± 0.15`, with a common power of ten where it is far from one."""
@@ -23,7 +25,7 @@ def with_error(value: float, error: float) -> str:
     power = largest if not -3 <= largest <= 3 else 0
     decimals = max(0, power + 1 - math.floor(math.log10(error)))
     numbers = f"{value / 10**power:.{decimals}f} ± {error / 10**power:.{decimals}f}"
-    return f"({numbers})·10$^{{{power}}}$" if power else numbers
+    return f"({numbers})·10{str(power).translate(SUPERSCRIPTS)}" if power else numbers
 
 
 def times_or_numbers(times_ps: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
