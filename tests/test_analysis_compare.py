@@ -176,6 +176,8 @@ def test_numbers_without_error_or_counterpart_have_no_z():
     assert np.isnan(found.figures["minimum_nm"].z)
     (same,) = compare([Number(1.0, WIDE, error=0.0)], [Number(1.0, WIDE, error=0.0)])
     assert np.isnan(same.figures["peak_nm"].z)
+    (rounded,) = compare([Number(0.1, WIDE, error=4e-17)], [Number(0.1 + 1e-16, WIDE, error=0.0)])
+    assert np.isnan(rounded.figures["peak_nm"].z)
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ class FigureDifference:
 
     @property
     def z(self) -> float:
-        """Difference in units of its error, nan where that is not known or zero."""
+        """Difference in units of its error, nan where that is not known, or rounding."""
         value, error = self.difference
-        return value / error if error > 0 else float("nan")
+        return value / error if self.reference.has_error or self.predicted.has_error else float("nan")
 
 
 @dataclass(frozen=True)

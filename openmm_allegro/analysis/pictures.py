@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from openmm_allegro.analysis.result import Curve
+from openmm_allegro.analysis.result import Curve, Measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def with_error(value: float, error: float) -> str:
     """A number to the second digit of its error, `1.64 ± 0.15`, with a common power of ten where it is far from one."""
-    if not (math.isfinite(error) and error > 1e-12 * abs(value)):  # below that it is rounding
+    if not Measured(value, error).has_error:
         return f"{value:.4g}"
     largest = math.floor(math.log10(max(abs(value), error)))
     power = largest if not -3 <= largest <= 3 else 0

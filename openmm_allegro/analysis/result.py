@@ -1,5 +1,6 @@
 """What every analysis gives back: a table, a picture, figures with errors, and a curve to compare."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -10,12 +11,20 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ROUNDING = 1e-12
+"""As a share of a figure: an error below it is that of floating-point numbers."""
+
 
 class Measured(NamedTuple):
     """A number and its standard error, nan where there is none; the unit is in its name."""
 
     value: float
     error: float = float("nan")
+
+    @property
+    def has_error(self) -> bool:
+        """Whether the error is known and more than the rounding of figures that are equal in all runs."""
+        return math.isfinite(self.error) and self.error > ROUNDING * abs(self.value)
 
 
 class Curve(NamedTuple):
