@@ -106,6 +106,8 @@ class UncertaintyReporter:
         self.symbols = [ensemble.config.type_names[index] for index in indices]
         self.is_periodic = topology.getPeriodicBoxVectors() is not None
         self.members = Members(ensemble, chosen_device(device), skin=1.0)
+        self.saved_steps: set[int] = set()
+        """Whose frames a run that goes on has saved before, see `steps_of_frames`: they are not saved again."""
         if not append:
             self.path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
 
@@ -131,8 +133,9 @@ class UncertaintyReporter:
         _append(self.path, f"{step},{time_ps:.6g},{per_atom:.6g},{mean:.6g},{largest:.6g},{atom}\n")
         if self.threshold is None or largest <= self.threshold:
             return
-        image = ase.Atoms(self.symbols, positions, cell=cell, pbc=self.is_periodic, info={"step": step})
-        _append(self.frames_path, frame_with_spread(image, spread))
+        if step not in self.saved_steps:
+            image = ase.Atoms(self.symbols, positions, cell=cell, pbc=self.is_periodic, info={"step": step})
+            _append(self.frames_path, frame_with_spread(image, spread))
         if self.on_exceed == "stop":
             raise SpreadExceeded(
                 f"the spread of the force on atom {atom} is {largest:.4g} meV/Å at step {step}, above "
@@ -148,14 +151,17 @@ def _append(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def cut_frames(path: Path, step: int) -> None:
-    """Take away the frames that were saved after a step, the last perhaps not to its end."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+def steps_of_frames(path: Path) -> set[int]:
+    """Steps of the frames that a run has saved; the last is taken away if a kill has left a part of it."""
+    content = path.read_bytes() if path.is_file() else b""
+    lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+    steps: set[int] = set()
     start = 0
     while start < len(lines) and start + 2 + int(lines[start]) <= len(lines):
         found = re.search(rb"\bstep=(\d+)", lines[start + 1])
-        if found is None or int(found[1]) > step:
-            break
+        steps |= set() if found is None else {int(found[1])}
         start += 2 + int(lines[start])
-    if start < len(lines):
-        write_whole(path, b"".join(lines[:start]))
+    whole = b"".join(lines[:start])
+    if whole != content:
+        write_whole(path, whole)
+    return steps

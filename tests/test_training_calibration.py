@@ -144,6 +144,8 @@ def test_an_atom_alone_does_not_count():
     found = compare(frames, spreads)
     assert len(found.energy_errors) == uncertainty_table(ensemble, frames, spreads).n_frames == 4
     assert (found.force_spreads > 0).all()
+    with pytest.raises(ValueError, match="no validation frame of two or more atoms has energies to calibrate with"):
+        likeliest_factors(compare([alone], spreads[-1:]))
 
 
 def test_an_atom_beyond_all_neighbours_does_not_hinder_a_calibration():
@@ -227,6 +229,7 @@ def test_the_command_line_says_what_an_ensemble_needs(tmp_path, capfd):
         (["ensemble", path, path, "--last-layer", "--train", path], "makes variants of one model, but 2 are given"),
         (["ensemble", path, "--last-layer"], "give `--train FILE`"),
         (["ensemble", path, path, "--train", path], "`--train` is for `--last-layer`"),
+        (["ensemble", path, copy, "--members", 4], "`--members` and `--seed` are for `--last-layer`"),
         (["ensemble", path, tmp_path / "other.safetensors", copy], "copy.safetensors` have the same weights"),
         (["ensemble", path, path, "--output", path], "would be written, but it is read, too"),
         (["calibrate", tmp_path / "e.safetensors", path, "--picture", path], "would be written, but it is read, too"),

@@ -21,7 +21,7 @@ from openmm_allegro.ensemble import Factors
 from openmm_allegro.ensemble_file import save_ensemble
 from openmm_allegro.potential import Potential
 from openmm_allegro.simulation.run import simulate
-from openmm_allegro.uncertainty_reporter import COLUMNS, SpreadExceeded, cut_frames
+from openmm_allegro.uncertainty_reporter import COLUMNS, SpreadExceeded, steps_of_frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
 CALIBRATED = Factors(2.0, 3.0)
@@ -222,6 +222,8 @@ def test_the_command_line_stops_with_a_sentence_and_goes_on(inputs, tmp_path, ca
     assert "the last good checkpoint is that of step 0, and `--resume` goes on from there" in said
     assert main(["simulate", "--output", str(tmp_path / "run"), "--resume", "--uncertainty-threshold", "1e6"]) == 0
     assert [row["step"] for row in rows_of(tmp_path / "run" / "uncertainty.csv")] == [4, 8, 12]
+    (stopped_by,) = ase.io.read(tmp_path / "run" / "uncertain.extxyz", ":")
+    assert stopped_by.info["step"] == 4  # still there to be labelled
 
 
 def test_a_run_that_asks_for_spreads_needs_an_ensemble(inputs, tmp_path):
@@ -234,10 +236,11 @@ def test_a_run_that_asks_for_spreads_needs_an_ensemble(inputs, tmp_path):
         uncertain_run(inputs, 4, uncertainty_action="stop", uncertainty_threshold=None)
 
 
-def test_cutting_keeps_whole_frames_up_to_the_step(tmp_path):
+@pytest.mark.parametrize("left", [0, 1, 2, 30, 50, -1])
+def test_whole_frames_are_known_by_their_steps_and_a_part_of_one_is_taken_away(tmp_path, left):
     path = tmp_path / "f.extxyz"
     frame = "2\nProperties=species:S:1:pos:R:3 step={}\nH 0 0 0\nO 0 0 1\n"
-    path.write_text("".join(frame.format(step) for step in (5, 10, 15)) + frame.format(20)[:30])
-    cut_frames(path, 10)
-    assert path.read_text() == frame.format(5) + frame.format(10)
-    cut_frames(tmp_path / "absent", 10)
+    path.write_text("".join(frame.format(step) for step in (5, 10, 15)) + frame.format(20)[:left])
+    assert steps_of_frames(path) == {5, 10, 15}
+    assert path.read_text() == "".join(frame.format(step) for step in (5, 10, 15))
+    assert steps_of_frames(tmp_path / "absent") == set()

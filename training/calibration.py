@@ -124,7 +124,8 @@ def likeliest_factors(found: Comparison) -> Factors:
     ):
         if len(errors) == 0:
             raise ValueError(
-                f"the validation frames have no {what} to calibrate with; name them with the label options"
+                f"no validation frame of two or more atoms has {what} to calibrate with; name them with the label "
+                "options, or give other frames"
             )
         if not spreads.any():
             raise ValueError(

@@ -9,7 +9,7 @@ from openmm_allegro.pressure_reporter import PressureReporter
 from openmm_allegro.simulation import restart
 from openmm_allegro.simulation.config import SimulateConfig
 from openmm_allegro.simulation.reported_files import cut_log
-from openmm_allegro.uncertainty_reporter import UncertaintyReporter, cut_frames
+from openmm_allegro.uncertainty_reporter import UncertaintyReporter, steps_of_frames
 
 PRESSURE = "pressure.csv"
 UNCERTAINTY = "uncertainty.csv"
@@ -72,13 +72,12 @@ def _pressure_reporter(
 def _uncertainty_reporter(
     simulation: app.Simulation, config: SimulateConfig, folder: Path, interval: int
 ) -> UncertaintyReporter:
-    """With its files cut back to the current step."""
+    """With its table cut back to the current step. Frames stay: they are worth labelling, whatever comes now."""
     table, frames = folder / UNCERTAINTY, folder / UNCERTAIN_FRAMES
     n_lines = simulation.currentStep // interval
     if n_lines > 0:
         cut_log(table, n_lines)
-    cut_frames(frames, simulation.currentStep)
-    return UncertaintyReporter(
+    reporter = UncertaintyReporter(
         table,
         interval,
         config.model,
@@ -89,3 +88,5 @@ def _uncertainty_reporter(
         append=n_lines > 0,
         device=config.device,
     )
+    reporter.saved_steps = steps_of_frames(frames)
+    return reporter

@@ -25,8 +25,13 @@ def ensemble(
     output: Annotated[Path, typer.Option(help="Ensemble file to write.")] = Path("ensemble.safetensors"),
     last_layer: LastLayer = False,
     train: Annotated[list[Path] | None, typer.Option(help="Frames that the model was trained on.")] = None,
-    members: Annotated[int, typer.Option(help="Members of a last-layer ensemble; an even number.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the members of a last-layer ensemble.", min=0, max=2**32 - 1)] = 1,
+    members: Annotated[
+        int | None, typer.Option(help="Members of a last-layer ensemble; an even number.  [default: 32]")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the members of a last-layer ensemble.  [default: 1]", min=0, max=2**32 - 1),
+    ] = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     units: Units = None,
@@ -47,7 +52,10 @@ def ensemble(
         from openmm_allegro.training.last_layer import LastLayerOptions
 
         check_new_outputs([output], [*models, *(train or [])])
-        options = LastLayerOptions(n_members=members, seed=seed) if last_layer else None
+        given = {name: value for name, value in (("n_members", members), ("seed", seed)) if value is not None}
+        if given and not last_layer:
+            raise ValueError("`--members` and `--seed` are for `--last-layer`; leave them out, or add it")
+        options = LastLayerOptions(**given) if last_layer else None
         labels = label_options(energy_key, forces_key, units=units)
         answer(make_ensemble_file(models, output, last_layer=options, train=train or [], labels=labels))
 
