@@ -88,7 +88,8 @@ def test_energy_and_two_derivatives_vanish_smoothly_at_the_cutoff(embedding):
         return [energy.item(), slope.item(), torch.autograd.grad(slope, r)[0].item()]
 
     inside, beyond = derivatives(4.0 - 1e-6), derivatives(4.0 + 1e-6)
-    assert beyond == [0.0, 0.0, 0.0]
+    assert abs(beyond[0]) < 1e-16  # energies are near 0.01, and matrix products of other shapes may round apart
+    assert beyond[1:] == [0.0, 0.0]
     # ~ (1 - r/r_max)^3 and its derivatives at a distance of 1e-6 Å
     assert abs(inside[0]) < 1e-13
     assert abs(inside[1]) < 1e-8

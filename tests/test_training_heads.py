@@ -407,6 +407,7 @@ def test_a_head_may_be_a_store(tmp_path):
         assert_same_weights(head.last_model, from_store.heads[name].last_model)
 
 
+@pytest.mark.filterwarnings("ignore:.* are among those that the model was trained on")
 def test_the_command_answers_for_each_head_and_evaluates_its_model(tmp_path, capsys):
     path = write_heads(tmp_path, "max_epochs = 1")
     assert main(["train", str(path), "--output", str(tmp_path / "out"), "--no-pictures"]) == 0
