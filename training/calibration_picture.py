@@ -1,6 +1,5 @@
 """A picture of what an ensemble's spreads are worth: spread against error, and coverage against confidence."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.calibration import CONFIDENCE, Comparison, coverage, tells
 from openmm_allegro.training.frames import Array
-from openmm_allegro.training.pictures import DOTS_PER_INCH, NEUTRAL, TRAIN, VALIDATION, tidy
+from openmm_allegro.training.pictures import NEUTRAL, TRAIN, VALIDATION, save_picture, tidy
 from openmm_allegro.units import EV_TO_MEV
 
 MOST_BINS = 12
@@ -40,9 +38,7 @@ def draw_reliability(found: Comparison, path: Path) -> None:
     quantiles.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="expected coverage", ylabel="observed coverage")
     quantiles.legend(frameon=False, fontsize=8, loc="upper left")
     tidy(quantiles)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
-    write_whole(path, content.getvalue())
+    save_picture(figure, path)
 
 
 def binned(errors: Array, spreads: Array) -> tuple[Array, Array]:

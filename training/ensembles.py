@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from pydantic import JsonValue
 
-from openmm_allegro.checkpoint import load_model, read_metadata
+from openmm_allegro.checkpoint import load_model
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble, save_ensemble
@@ -72,8 +72,8 @@ def _deep_ensemble_file(models: Sequence[Path], output: Path) -> dict[str, objec
                 "models that were trained apart, each once"
             )
     ensemble = Ensemble(loaded)
-    provenance = {str(path): read_metadata(path)["provenance"] for path in models}
-    return _written(ensemble, output, {"kind": "deep", "models": cast(JsonValue, provenance)})
+    provenance: JsonValue = {str(path): dict(model.provenance) for path, model in zip(models, loaded, strict=True)}
+    return _written(ensemble, output, {"kind": "deep", "models": provenance})
 
 
 def _are_copies(model: Allegro, other: Allegro) -> bool:
@@ -85,10 +85,11 @@ def _last_layer_ensemble_file(
     model: Path, train: Sequence[Path], output: Path, options: LastLayerOptions, labels: LabelOptions | None
 ) -> dict[str, object]:
     frames = read_frames(train, labels)
-    ensemble = last_layer_ensemble(load_model(model), frames, options)
+    centre = load_model(model)
+    ensemble = last_layer_ensemble(centre, frames, options)
     provenance: dict[str, JsonValue] = {
         "kind": "last layer",
-        "models": {str(model): cast(JsonValue, read_metadata(model)["provenance"])},
+        "models": {str(model): dict(centre.provenance)},
         "train_files": [path.name for path in train],
         "n_train": len(frames),
         TRAINED_ON: [*fingerprints(map(digest, frames))],
@@ -114,7 +115,7 @@ def calibrate_file(
     ensemble = load_ensemble(path)
     place = chosen_device(device)
     frames = read_frames(data, labels)
-    warn_of_trained(frames, [data], dict(ensemble.provenance))
+    warn_of_trained(frames, [data], ensemble.provenance)
     ensemble.factors = None
     raw = spreads_of_frames(ensemble, frames, place)
     ensemble.factors = factors = likeliest_factors(compare(frames, raw))
@@ -167,5 +168,5 @@ def evaluate_ensemble_files(
     check_folder(output)
     frames, groups = read_groups(data, options, group_by)
     ensemble = load_ensemble(path)
-    warn_of_trained(frames, data, dict(ensemble.provenance))
+    warn_of_trained(frames, data, ensemble.provenance)
     return evaluate_ensemble(ensemble, frames, chosen_device(device), groups, shift, output)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.metrics import ErrorTable, FramePrediction
-from openmm_allegro.training.pictures import DOTS_PER_INCH, TRAIN, VALIDATION, draw_parity, tidy
+from openmm_allegro.training.pictures import TRAIN, VALIDATION, draw_parity, save_picture, tidy
 from openmm_allegro.units import EV_TO_MEV
 
 if TYPE_CHECKING:
@@ -114,9 +113,7 @@ def _draw_bars(evaluation: "Evaluation", path: Path) -> None:
     figure = Figure(figsize=(4.6 * len(panels), 1.6 + 0.3 * max(most, 4)), layout="constrained")
     for axes, (title, mae, rmse) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _bars(axes, title, mae, rmse)
-    unfinished = path.with_name(path.name + ".tmp")
-    figure.savefig(unfinished, format="png", dpi=DOTS_PER_INCH)
-    os.replace(unfinished, path)
+    save_picture(figure, path)
 
 
 def _bars(axes: Axes, title: str, mae: dict[str, float | None], rmse: dict[str, float | None]) -> None:

@@ -88,7 +88,7 @@ def evaluate_files(
     place = chosen_device(device)
     frames, groups = read_groups(data, options, group_by)
     predictor = (model if isinstance(model, Allegro) else load_model(model)).to(place)
-    warn_of_trained(frames, data, dict(predictor.provenance))
+    warn_of_trained(frames, data, predictor.provenance)
     predictions = predict_frames(
         predictor, frames, batch_size, batch_atoms, lambda batches: counted(batches, "evaluating")
     )

@@ -1,6 +1,5 @@
 """One picture of a data set: energies, forces and the shortest distances, as histograms."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,9 @@ from ase.data import chemical_symbols
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.frames import Array
 from openmm_allegro.training.hygiene import DataReport
-from openmm_allegro.training.pictures import DOTS_PER_INCH, VALIDATION, tidy
+from openmm_allegro.training.pictures import VALIDATION, save_picture, tidy
 from openmm_allegro.units import EV_TO_MEV
 
 BINS = 60
@@ -26,9 +24,7 @@ def draw_data_set(report: DataReport, path: Path) -> None:
     _energies(energies, report)
     _forces(forces, report)
     _distances(distances, report)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
-    write_whole(path, content.getvalue())
+    save_picture(figure, path)
 
 
 def _energies(axes: Axes, report: DataReport) -> None:

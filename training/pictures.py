@@ -1,5 +1,6 @@
 """Pictures of a training run: the learning curve, and predicted against reference values."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.training.frames import Array, Frame
 from openmm_allegro.training.metrics import FramePrediction
 from openmm_allegro.training.spread import composition
@@ -40,7 +42,14 @@ def draw_learning_curve(history: Sequence[dict[str, float]], path: Path) -> None
     for axes in (forces, energy, rate):
         axes.set_xlabel("epoch")
         tidy(axes)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    save_picture(figure, path)
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """A PNG file, there only when it is whole."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
+    write_whole(path, content.getvalue())
 
 
 def draw_parity(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: Path) -> None:
@@ -62,7 +71,7 @@ def draw_parity(frames: Sequence[Frame], predictions: Sequence[FramePrediction],
     left, right = figure.subplots(1, 2)
     _parity(left, energies, "energy beyond composition", "meV/atom")
     _parity(right, forces, "force component", "eV/Å")
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    save_picture(figure, path)
 
 
 def _parity(axes: Axes, values: Array, name: str, unit: str) -> None:

@@ -12,7 +12,7 @@ from openmm_allegro.checkpoint import load_model
 from openmm_allegro.summary import TRAINED_ON
 from openmm_allegro.training.config import DataOptions, TrainingConfig
 from openmm_allegro.training.data import read_frames
-from openmm_allegro.training.splits import FrameSets, digests
+from openmm_allegro.training.splits import FrameSets
 from openmm_allegro.training.statistics import isolated_energies
 from openmm_allegro.training.trained_on import fingerprints, kept_in
 
@@ -70,7 +70,7 @@ def check_same_run(path: Path, run_id: dict[str, str]) -> None:
 def provenance(config: TrainingConfig, head: str, frames: FrameSets) -> dict[str, JsonValue]:
     """Where the model file of a head comes from."""
     start = config.run.start_from
-    before = set() if start is None else kept_in(dict(load_model(start).provenance))
+    before = set() if start is None else kept_in(load_model(start).provenance)
     return {
         **({"head": head, "heads": list(config.heads)} if head else {}),
         "program": f"openmm-allegro {version('openmm-allegro')}",
@@ -81,5 +81,5 @@ def provenance(config: TrainingConfig, head: str, frames: FrameSets) -> dict[str
         "n_train": len(frames.train),
         "n_validation": len(frames.validation),
         "frames_sha256": frames.fingerprint(),
-        TRAINED_ON: [*fingerprints(digests(frames.train), before)],
+        TRAINED_ON: [*fingerprints(frames.train_digests, before)],
     }

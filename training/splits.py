@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,18 @@ class FrameSets:
     def fingerprint(self) -> str:
         """Changes when the frames, their labels or their order change."""
         hashed = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
-        for frames in (self.train, self.validation):
-            hashed.update(b"".join(digests(frames)))
+        hashed.update(b"".join(self.train_digests))
+        hashed.update(b"".join(_digests(self.validation)))
         return hashed.hexdigest()
 
+    @cached_property
+    def train_digests(self) -> list[bytes]:
+        """What identifies each frame that is trained on, and its labels."""
+        return list(_digests(self.train))
 
-def digests(frames: Sequence[Frame]) -> Iterable[bytes]:
-    """What identifies each frame and its labels; those of a store are in it."""
+
+def _digests(frames: Sequence[Frame]) -> Iterable[bytes]:
+    """Those of a store are in it."""
     return frames.digests() if isinstance(frames, StoredFrames) else map(digest, frames)
 
 

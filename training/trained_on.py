@@ -5,7 +5,7 @@ training set, however many it has (a bottom-k sketch; Cohen and Kaplan, doi:10.1
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -25,12 +25,12 @@ def fingerprints(digests: Iterable[bytes], before: Iterable[str] = ()) -> list[s
     return sorted({*before, *(_fingerprint(each) for each in digests)})[:MOST_KEPT]
 
 
-def kept_in(provenance: JsonValue) -> set[str]:
+def kept_in(provenance: Mapping[str, JsonValue]) -> set[str]:
     """The fingerprints in what a model or an ensemble says of its origin."""
-    return set(_kept(provenance))
+    return set(_kept(dict(provenance)))
 
 
-def warn_of_trained(frames: Sequence[Frame], files: Sequence[Path | str], provenance: JsonValue) -> None:
+def warn_of_trained(frames: Sequence[Frame], files: Sequence[Path | str], provenance: Mapping[str, JsonValue]) -> None:
     """Say how many of the frames of some files the model was trained on, if any."""
     kept = kept_in(provenance)
     known = sum(_fingerprint(digest(frame)) in kept for frame in frames) if kept else 0
