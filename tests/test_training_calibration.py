@@ -68,6 +68,16 @@ def test_calibrated_spreads_cover_what_they_promise():
     assert (coverage(errors, 10 * spreads) > CONFIDENCE).all()
 
 
+def test_forces_that_symmetry_makes_zero_do_not_count_as_covered():
+    errors, spreads = gaussian(2.5, 300)
+    crystal, rounding = np.full(300, 1e-9), np.full(300, 1e-10)
+    with_crystal = coverage(np.append(errors, crystal), np.append(spreads, rounding))
+    np.testing.assert_array_equal(with_crystal, coverage(errors, spreads))
+    missed = coverage(np.append(errors, 1.0), np.append(spreads, 0.0))  # members agree on something wrong
+    np.testing.assert_allclose(missed, coverage(errors, spreads) * 300 / 301, rtol=1e-12)
+    assert np.isnan(coverage(np.zeros(3), np.zeros(3))).all()
+
+
 def test_bins_of_calibrated_spreads_lie_on_the_diagonal():
     errors, spreads = gaussian(1.0, 12_000)
     predicted, observed = binned(errors, spreads)

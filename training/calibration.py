@@ -139,9 +139,17 @@ def likeliest_factors(found: Comparison) -> Factors:
 
 
 def coverage(errors: Array, spreads: Array) -> Array:
-    """Share of the errors within the central Gaussian interval of each probability in `CONFIDENCE`."""
+    """Share of the errors within the central Gaussian interval of each probability in `CONFIDENCE`.
+
+    Where error and spread both are below `SMALLEST_SPREAD` they do not count: what symmetry makes zero lies within
+    any interval. NaN where nothing is left. errors, spreads: of shapes that broadcast.
+    """
+    spreads = np.broadcast_to(spreads, errors.shape)
+    counts = tells(spreads) | (np.abs(errors) > SMALLEST_SPREAD * np.sqrt(np.mean(np.square(spreads))))
+    if not counts.any():
+        return np.full(len(CONFIDENCE), np.nan)
     widths = np.sqrt(2) * erfinv(CONFIDENCE)  # in standard deviations
-    return np.array([np.mean(np.abs(errors) <= width * spreads) for width in widths])
+    return np.array([np.mean(np.abs(errors[counts]) <= width * spreads[counts]) for width in widths])
 
 
 def uncertainty_table(
@@ -178,4 +186,6 @@ def _rank_correlation(errors: Array, spreads: Array) -> float | None:
 
 
 def _calibration_error(errors: Array, spreads: Array) -> float | None:
-    return float(np.abs(coverage(errors, spreads) - CONFIDENCE).mean()) if len(errors) else None
+    """None where nothing can be covered."""
+    distance = float(np.abs(coverage(errors, spreads) - CONFIDENCE).mean()) if len(errors) else np.nan
+    return None if np.isnan(distance) else distance
