@@ -5,6 +5,7 @@ Symbols used in this file
 """
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,12 +89,29 @@ def _read(path: Path) -> Structure:
     suffix = path.suffix.lower()
     try:
         if suffix in (".pdb", ".ent"):
-            return _from_openmm(app.PDBFile(str(path)))
+            return _from_openmm(_pdb_file(path))
         if suffix in (".cif", ".mmcif", ".pdbx") and "_atom_site.Cartn_x" in path.read_text():
             return _from_openmm(app.PDBxFile(str(path)))
         return _from_ase(path)
     except Exception as error:  # readers of many formats fail in many ways
         raise ValueError(f"`{path}` could not be read as a structure: {error}") from error
+
+
+def _pdb_file(path: Path) -> app.PDBFile:
+    """What OpenMM reads, which leaves out every atom whose name another one of its residue has."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        file = app.PDBFile(str(path))
+    left_out = [str(each.message) for each in said if "duplicate atom" in str(each.message)]
+    if left_out:
+        raise ValueError(
+            f"OpenMM leaves out {len(left_out)} of its atoms, whose names others of their residue have, such as "
+            f"{left_out[0].removeprefix('WARNING: ')}; name the atoms of each residue differently, or give extended XYZ, "
+            "which needs no names"
+        )
+    for each in said:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return file
 
 
 def _from_openmm(file: app.PDBFile | app.PDBxFile) -> Structure:

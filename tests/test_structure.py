@@ -126,6 +126,12 @@ def test_files_that_are_no_structures_are_refused(tmp_path):
         read_structure(tmp_path / "site.pdb")
 
 
+def test_atoms_of_one_name_are_not_left_out_in_silence(tmp_path):
+    ase.io.write(tmp_path / "water.pdb", one_molecule())  # names are the symbols: both hydrogens are H
+    with pytest.raises(ValueError, match="water.pdb` could not be .*: OpenMM leaves out 1 of its atoms, .* give extended XYZ"):
+        read_structure(tmp_path / "water.pdb")
+
+
 def test_the_dummy_box_of_a_pdb_without_one_is_refused(tmp_path):
     (tmp_path / "ion.pdb").write_text(
         "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n"
