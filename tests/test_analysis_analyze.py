@@ -113,6 +113,8 @@ def test_a_log_gives_what_its_columns_allow(files):
     expansions = [log_results(written(4), 20, 0.0, 300.0, bar)[1].expansion.value for bar in (0.0, 2000.0)]
     kappa = log_results(written(4), 20, temperature_k=300.0)[1].compressibility.value
     assert expansions[1] - expansions[0] == pytest.approx(2000 * kappa / 300)  # P ⟨δV²⟩ / (kT² ⟨V⟩)
+    rows[200:, 3] = 8.0  # after a barostat's stage one without
+    assert [each.name for each in log_results(written(4), 20, 20.0, temperature_k=300.0)] == ["energy"]
     rows[:, 3] = 8.0
     assert [each.name for each in log_results(written(4), 20, temperature_k=300.0)] == ["energy"]
     with pytest.raises(ValueError, match="`npt.csv` has neither `Total Energy"):

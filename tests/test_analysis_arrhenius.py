@@ -56,18 +56,16 @@ def test_points_that_scatter_more_than_their_errors_widen_the_interval():
 
 
 def test_json_answers_are_read(tmp_path):
-    paths = []
+    paths, names = [], ("conductivity_s_per_m", "onsager_Li-Li_s_per_m")
     for temperature in TEMPERATURES:
         sigma = float(law(temperature) / temperature)
-        answer = {
-            "conductivity": {
-                "conductivity_Li": {"conductivity_s_per_m": sigma, "conductivity_s_per_m_error": sigma / 9}
-            }
-        }
+        figures = {name: sigma for name in names} | {f"{name}_error": sigma / 9 for name in names}
+        answer = {"conductivity": {"conductivity_Li": figures}}
         paths.append(tmp_path / f"{temperature:g}.json")
         paths[-1].write_text(json.dumps(answer))
-    found = arrhenius_of_files(paths, TEMPERATURES, "conductivity.conductivity_Li.conductivity_s_per_m")
-    assert found.activation_ev.value == pytest.approx(0.25, rel=1e-6)  # times T, as conductivities are
+    found, share = (arrhenius_of_files(paths, TEMPERATURES, f"conductivity.conductivity_Li.{name}") for name in names)
+    for each in (found, share):
+        assert each.activation_ev.value == pytest.approx(0.25, rel=1e-6)  # times T, as conductivities are
     assert found.name == "arrhenius_conductivity_s_per_m"
     assert found.write_csv(tmp_path / "a.csv").read_text().startswith("temperature_k,conductivity_s_per_m,")
     (tmp_path / "cut.json").write_text('{"msd": {')

@@ -92,6 +92,12 @@ def test_distributions_are_compared_over_the_range_of_either():
     assert half.curve.reference.x[-1] > 1.29
 
 
+def test_the_distribution_of_a_course_ends_with_its_largest_value():
+    curve = Series("gyration", "radius", "radius_nm", "nm", np.arange(5.0), np.arange(1.0, 6.0)).curve()
+    assert curve.y[[0, -1]].tolist() == [0.0, 0.0]  # as `outside` says
+    assert np.trapezoid(curve.y, curve.x) == pytest.approx(1.0)
+
+
 def test_fractions_of_numbers_that_one_never_has_are_zero_there():
     counted = [Counter({"1": 5, "5": 5}), Counter({"1": 10})]
     curves = [Shares.of([sizes, sizes]).by_number(1, "ions", "fraction") for sizes in counted]

@@ -54,12 +54,13 @@ def test_the_distinct_part_is_the_direct_count_over_images():
     assert found.values[0] == pytest.approx(exact, rel=1e-6)
 
 
-def test_the_distinct_part_is_sharp_where_a_cell_grows_and_atoms_cross_its_faces():
+@pytest.mark.parametrize("cells_away", [0, 10])
+def test_the_distinct_part_is_sharp_where_a_cell_grows_and_atoms_cross_its_faces(cells_away):
     side, n_frames = 4, 60
     lattice = np.stack(np.meshgrid(*[np.arange(side)] * 3), -1).reshape(-1, 3) / side
     edges = np.linspace(1.6, 1.8, n_frames)  # nm; spacing 0.40 to 0.45
     drift = 0.03 * np.arange(n_frames)  # all go round the cell nearly twice
-    fractional = (lattice + drift[:, None, None] * np.array([1.0, 0.7, 0.4])) % 1.0
+    fractional = (lattice + drift[:, None, None] * np.array([1.0, 0.7, 0.4])) % 1.0 + cells_away
     frames = atoms(
         ["Li"] * side**3,
         fractional * edges[:, None, None],

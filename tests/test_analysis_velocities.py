@@ -94,6 +94,22 @@ def test_motion_faster_than_the_frames_is_warned_of():
         vibrational_density(oscillators([400.0], 4000, 0.005), "H", relative_to="none")
 
 
+def test_positions_rounded_as_in_xtc_files_are_warned_of_and_not_taken_for_folded_motion():
+    options = {"resolution_per_cm": 25.0, "relative_to": "none"}
+    exact = oscillators([100.0, 400.0, 1600.0] * 5, 4000, 0.002, symbol="O", mass=15.99943)
+    apart = exact.xyz + np.linspace(0, 1, 45).reshape(15, 3)
+    rounded = atoms(["O"] * 15, np.rint(1e3 * apart) / 1e3, exact.time)
+    assert vibrational_density(exact, "O", **options).temperature_k.value == pytest.approx(300.0, rel=0.01)
+    # m π²/3 (1e-3 nm)²/12 / (2 fs)² / k = 132 K, where errors of neighbouring frames are independent
+    with pytest.warns(UserWarning, match="rounded to 0.001 nm, as in XTC files, .* adds about 132 K .* has 4.. K"):
+        found = vibrational_density(rounded, "O", **options)
+    assert found.temperature_k.value == pytest.approx(432.0, abs=40.0)
+    start = velocity_autocorrelation(exact, "O", relative_to="none").correlation_nm2_per_ps2[0]
+    with pytest.warns(UserWarning, match="rounded to 0.001 nm, .* about 2. % of ⟨v²⟩"):
+        found = velocity_autocorrelation(rounded, "O", relative_to="none")
+    assert found.correlation_nm2_per_ps2[0] == pytest.approx(start + 6 * 1e-6 / 12 / 0.002**2, rel=0.06)
+
+
 @pytest.mark.parametrize("function", [vibrational_density, velocity_autocorrelation])
 def test_atoms_at_rest_are_refused(function):
     still = atoms(["C"] * 3, np.zeros((5000, 3, 3)), times=0.002 * np.arange(5000))

@@ -164,14 +164,14 @@ def arrhenius_of_files(
     """The same from JSON answers of `openmm-allegro analyze`, one of each temperature.
 
     figure: where the number is, with dots between: `msd.msd_Li.diffusion_cm2_per_s`; its error is under the same name
-    with `_error`. Conductivities are multiplied by T unless `times_temperature` says otherwise.
+    with `_error`. What is in S/m is multiplied by T unless `times_temperature` says otherwise.
     """
     if len(paths) != len(temperatures_k):
         raise ValueError(f"there are {len(paths)} files and {len(temperatures_k)} temperatures; give one for each")
     found = [_figure(Path(path), figure) for path in paths]
     quantity = figure.rsplit(".", 1)[-1]
     if times_temperature is None:
-        times_temperature = quantity.startswith(("conductivity", "nernst_einstein"))
+        times_temperature = quantity.endswith("_s_per_m")
     return arrhenius(
         temperatures_k,
         [each.value for each in found],

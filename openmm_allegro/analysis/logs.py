@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_allegro.analysis.energy import TOTAL_ENERGY, VOLUME, energy_drift, read_log
+from openmm_allegro.analysis.energy import TIME, TOTAL_ENERGY, VOLUME, energy_drift, read_log
 from openmm_allegro.analysis.npt import ATMOSPHERE_BAR, POTENTIAL_ENERGY, npt_fluctuations
 from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.viscosity import PRESSURES, shear_viscosity
@@ -27,7 +27,7 @@ def log_results(
     results: list[Result] = []
     if TOTAL_ENERGY in columns:
         results.append(energy_drift(log, n_atoms, start_ps=start_ps))
-    if temperature_k is not None and {POTENTIAL_ENERGY, VOLUME} <= columns and _changes(log, VOLUME):
+    if temperature_k is not None and {POTENTIAL_ENERGY, VOLUME} <= columns and _volume_changes(log, start_ps):
         fluctuations = npt_fluctuations(log, temperature_k=temperature_k, pressure_bar=pressure_bar, start_ps=start_ps)
         results.append(fluctuations)
     if temperature_k is not None and set(PRESSURES) <= columns:
@@ -40,9 +40,11 @@ def log_results(
     return results
 
 
-def _changes(log: Path, name: str) -> bool:
-    values = read_log(log, (name,))[name]
-    return float(np.ptp(values)) > 1e-6 * float(np.abs(values).max())
+def _volume_changes(log: Path, start_ps: float) -> bool:
+    """From a time on: a run at constant volume may begin with a stage under a barostat."""
+    found = read_log(log, (TIME, VOLUME))
+    volumes = found[VOLUME][found[TIME] >= start_ps]
+    return len(volumes) == 0 or float(np.ptp(volumes)) > 1e-6 * float(volumes.max())
 
 
 def _columns(log: Path) -> set[str]:

@@ -122,8 +122,8 @@ def collect_paths(
     centres: follow each of the `atoms`, or the centre of mass of the selected atoms of each of the `residues` or
     `molecules`, as bonds make them, which are guessed where the topology has none. relative_to: selection whose centre
     of mass is held at rest, `none` for positions as they are. unwrapped: follow atoms through the faces of the cell;
-    else they stay where the file has them, which is needed for distances between atoms: where a cell changes, unwrapped
-    atoms are not whole cells away from there.
+    else each frame has them inside its cell, which is needed for distances between atoms: where a cell changes, atoms
+    that have left it are not whole cells of another frame away from there.
     """
     if centres not in CENTRES:
         raise ValueError(f"`centres` is `{centres}`; choose from {', '.join(CENTRES)}")
@@ -134,8 +134,8 @@ def collect_paths(
     groups = [_groups(frames, selection, centres) for selection in selections]
     paths: list[Paths] = []
     followed = unwrapped_nm(frames)
-    in_file = zip(frames.positions_nm(), followed, strict=True)
-    for positions, path in ((each, each) for each in followed) if unwrapped else in_file:
+    inside = zip(_inside_nm(frames), followed, strict=True)
+    for positions, path in ((each, each) for each in followed) if unwrapped else inside:
         shift = weights @ path[reference]
         found = [_centres_of_mass(positions, masses, *group) - shift for group in groups]
         if not paths:
@@ -144,6 +144,13 @@ def collect_paths(
         for each, centre in zip(paths, found, strict=True):
             each.append(centre)
     return paths
+
+
+def _inside_nm(frames: Frames) -> Iterator[Array]:
+    """Positions of each frame inside its own cell, (n, 3)."""
+    cells = frames.cells_for("positions inside a cell")
+    for cell, positions in zip(cells, frames.positions_nm(), strict=True):
+        yield positions - np.floor(positions @ np.linalg.inv(cell)) @ cell
 
 
 def _groups(frames: Frames, selection: str, centres: str) -> tuple[Indices, Indices]:

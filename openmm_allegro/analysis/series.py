@@ -73,7 +73,7 @@ class Series:
             return None
         width = (high - low) / N_BINS
         edges = low + width * np.arange(-1.0, N_BINS + 2)  # an empty bin at either end: the density is zero from there
-        edges[-2] = high
+        edges[-2] = np.nextafter(high, np.inf)  # a bin is open at its upper edge
         slices = block_slices(len(self.values), min(5, len(self.values)))
         blocks = np.stack([np.histogram(self.values[part], edges, density=True)[0] for part in slices])
         whole = np.histogram(self.values, edges, density=True)[0]

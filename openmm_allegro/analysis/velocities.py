@@ -4,7 +4,9 @@ Symbols used in this file
     f  frames     k  paths     t  lags     m  blocks of frames
 """
 
+import warnings
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,17 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.pictures import with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import plain
+from openmm_allegro.analysis.selection import atoms_of, plain
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
+ROUNDED_NM = 1e-3
+"""What XTC and GRO files round positions to."""
+ROUNDED_SHARE = 0.02
+"""Share of ⟨v²⟩ that comes from rounded positions from which on it is said."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ def velocity_autocorrelation(
 
     Velocities are displacements from frame to frame over the time between, so that what is faster is averaged; the
     integral does not suffer: it is exactly the slope of the mean-squared displacement at `longest_ps` (at most half a
-    block), and D is read there. Errors are from `n_blocks` blocks of frames. centres, relative_to: as in `msd`.
+    block), and D is read there. Rounded positions, as in XTC files, raise the start of the curve, of which a warning
+    says how much. Errors are from `n_blocks` blocks of frames. centres, relative_to: as in `msd`.
     """
     frames = Frames.of(frames)
     slices, n_lags = lag_blocks(frames.n_frames - 1, n_blocks, "steps between frames")
@@ -122,6 +129,14 @@ def velocity_autocorrelation(
             of_blocks[block] += autocorrelation(velocities[part], n_lags) / paths.n_paths
     if not of_all[0] > 0:
         raise ValueError(f"{element} does not move, so that there is no correlation; choose another element")
+    rounding = 6 * rounding_variance_nm2(frames, element) / spacing**2  # of both ends of a step, in three directions
+    if centres == "atoms" and rounding > ROUNDED_SHARE * of_all[0]:
+        warnings.warn(
+            f"the positions are rounded to {ROUNDED_NM:g} nm, as in XTC files, which in frames {spacing:g} ps apart is "
+            f"about {100 * min(1.0, rounding / of_all[0]):.0f} % of ⟨v²⟩, to which the curve is relative; write a DCD "
+            f"file",
+            stacklevel=2,
+        )
     scale = units.NM2_PER_PS_TO_CM2_PER_S / 3 * spacing
     return VelocityCorrelation(
         element=element,
@@ -131,6 +146,12 @@ def velocity_autocorrelation(
         diffusion_cm2_per_s=scale * cumulative_trapezoid(of_all, initial=0),
         diffusion_error_cm2_per_s=standard_errors(scale * cumulative_trapezoid(of_blocks, axis=1, initial=0)),
     )
+
+
+def rounding_variance_nm2(frames: Frames, selection: str) -> float:
+    """Variance that rounding gives to each coordinate; zero where those of the second frame are not rounded."""
+    positions = next(islice(frames.positions_nm(atoms_of(frames.topology, selection)), 1, None)) / ROUNDED_NM
+    return ROUNDED_NM**2 / 12 if np.abs(positions - np.rint(positions)).max() < 0.02 else 0.0  # 0.02: of float32
 
 
 def autocorrelation(values: Array, n_lags: int) -> Array:

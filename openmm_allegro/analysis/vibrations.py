@@ -21,6 +21,7 @@ from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import atoms_of, element_masses, plain
 from openmm_allegro.analysis.tables import write_table
+from openmm_allegro.analysis.velocities import ROUNDED_NM, ROUNDED_SHARE, rounding_variance_nm2
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +95,8 @@ def vibrational_density(
     between two frames over its time, which weakens a wave of frequency ν by sin(πνΔ)/(πνΔ); the spectrum is divided by
     the square of this, at most 2.5 for the fastest wave that frames Δ apart can show, 1/2Δ. Faster motion appears
     folded to slower, and no correction can tell: a warning says so where the spectrum has not died out at its end, and
-    where it ends below the stretching of bonds to hydrogen.
+    where it ends below the stretching of bonds to hydrogen. Rounded positions, as in XTC files, add noise in proportion
+    to ν², the more the more often frames are written, of which a warning says how much.
     Errors are from `n_blocks` blocks of frames.
     """
     frames = Frames.of(frames)
@@ -123,10 +125,13 @@ def vibrational_density(
         raise ValueError(f"{element} does not move, so that there is no spectrum; choose another element")
     spectra[:, [0, -1] if length % 2 == 0 else [0]] *= 2  # where `welch` has not added −ν, as it is ν itself
     spectra /= np.sinc(frequency * spacing) ** 2
-    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()))
     wave_number = frequency / LIGHT_CM_PER_PS
     energies = np.trapezoid(spectra, frequency, axis=1) / paths.n_paths  # m v² [g/mol nm²/ps²] = [kJ/mol]
     temperatures = energies / 3 / units.BOLTZMANN_KJ_PER_MOL_K
+    noise = np.pi**2 / 3 * rounding_variance_nm2(frames, element) / spacing**2  # ⟨v²⟩ of an axis, after the correction
+    noise_k = float(masses.mean()) * noise / units.BOLTZMANN_KJ_PER_MOL_K
+    rounded = _warn_of_rounding(noise_k, float(temperatures.mean()), spacing)
+    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()), rounded)
     density = spectra / np.trapezoid(spectra, wave_number, axis=1).mean()
     return VibrationalDensity(
         element=element,
@@ -137,7 +142,19 @@ def vibrational_density(
     )
 
 
-def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool) -> None:
+def _warn_of_rounding(noise_k: float, temperature_k: float, spacing_ps: float) -> bool:
+    rounded = noise_k > ROUNDED_SHARE * temperature_k
+    if rounded:
+        warnings.warn(
+            f"the positions are rounded to {ROUNDED_NM:g} nm, as in XTC files, which in frames {spacing_ps:g} ps apart "
+            f"adds about {noise_k:.0f} K to the spectrum, most of it at high wave numbers, where the whole has "
+            f"{temperature_k:.0f} K; write a DCD file",
+            stacklevel=3,
+        )
+    return rounded
+
+
+def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, rounded: bool) -> None:
     highest = 0.5 / spacing_ps / LIGHT_CM_PER_PS
     if with_hydrogen and highest < HYDROGEN_PER_CM:
         warnings.warn(
@@ -147,7 +164,7 @@ def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool) ->
         )
         return
     share = float(spectrum[-max(1, len(spectrum) // 10) :].sum() / spectrum.sum())
-    if share > FOLDED_SHARE:
+    if share > FOLDED_SHARE and not rounded:
         warnings.warn(
             f"the last tenth of the spectrum has {100 * share:.0f} % of the kinetic energy, so that faster motion is "
             f"probably folded into it; frames {spacing_ps:g} ps apart show waves up to "
