@@ -197,7 +197,6 @@ def _shown(frames: Iterator[ase.Atoms], what: str) -> Iterator[ase.Atoms]:
 def _measured(frames: Iterator[ase.Atoms], ensemble: Ensemble, device: torch.device) -> tuple[list[Row], Array]:
     """Spreads and features of every frame; (f, d)."""
     members = Members(ensemble, device, skin=1.0)
-    model = ensemble.centre or next(iter(ensemble.members))
     rows, features = [], []
     for number, frame in enumerate(frames):
         positions, cell, types = _tensors(frame, number, ensemble)
@@ -206,7 +205,7 @@ def _measured(frames: Iterator[ase.Atoms], ensemble: Ensemble, device: torch.dev
         milli = spread.force_spread.numpy() * units.EV_TO_MEV
         per_atom = spread.energy_spread / len(types) * units.EV_TO_MEV
         rows.append(Row(per_atom, float(milli.mean()), float(milli[worst]), worst))
-        features.append(frame_features(model, positions, cell, types, device))
+        features.append(frame_features(members.model, positions, cell, types, device))
     if not rows:
         raise ValueError("there are no frames to choose from")
     return rows, np.array(features)
