@@ -26,10 +26,11 @@ from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import NOT_CALIBRATED, Ensemble
 from openmm_allegro.ensemble_file import load_ensemble
-from openmm_allegro.last_layer import last_features
+from openmm_allegro.last_layer import last_features, last_weights
 from openmm_allegro.model import Allegro
-from openmm_allegro.neighbors import neighbor_matrix
+from openmm_allegro.neighbors import Neighbors, pad_rows
 from openmm_allegro.outputs import check_outputs
+from openmm_allegro.potential import even_blocks, usual_block_edges
 from openmm_allegro.spread import Members, frame_with_spread
 
 Array = NDArray[np.float64]
@@ -197,7 +198,6 @@ def _shown(frames: Iterator[ase.Atoms], what: str) -> Iterator[ase.Atoms]:
 def _measured(frames: Iterator[ase.Atoms], ensemble: Ensemble, device: torch.device) -> tuple[list[Row], Array]:
     """Spreads and features of every frame; (f, d)."""
     members = Members(ensemble, device, skin=1.0)
-    model = ensemble.centre or next(iter(ensemble.members))
     rows, features = [], []
     for number, frame in enumerate(frames):
         positions, cell, types = _tensors(frame, number, ensemble)
@@ -206,7 +206,7 @@ def _measured(frames: Iterator[ase.Atoms], ensemble: Ensemble, device: torch.dev
         milli = spread.force_spread.numpy() * units.EV_TO_MEV
         per_atom = spread.energy_spread / len(types) * units.EV_TO_MEV
         rows.append(Row(per_atom, float(milli.mean()), float(milli[worst]), worst))
-        features.append(frame_features(model, positions, cell, types, device))
+        features.append(frame_features(members.model, positions, cell, types, device))
     if not rows:
         raise ValueError("there are no frames to choose from")
     return rows, np.array(features)
@@ -216,11 +216,14 @@ def frame_features(
     model: Allegro, positions: torch.Tensor, cell: torch.Tensor, types: torch.Tensor, device: torch.device
 ) -> Array:
     """What the last layer reads, summed over the atoms of each type, per atom of the frame; (d,)."""
-    matrix = neighbor_matrix(positions, cell, model.config.r_max)
-    vectors = matrix.edge_vectors.to(device, model.dtype)
-    with torch.no_grad():
-        read = last_features(model, vectors, types.to(device), types[matrix.neighbours].to(device)).cpu()
-    by_type = read.new_zeros((model.n_types, read.shape[1])).index_add(0, types, read)
+    pairs = Neighbors(model.config.r_max)(positions, cell)  # a row for each atom, in their order
+    by_type = torch.zeros((model.n_types, len(last_weights(model))), dtype=torch.float64)
+    for atoms in even_blocks(pairs, usual_block_edges(device.type == "cuda"), 1, 1):
+        matrix = pad_rows(pairs, atoms, 2 * model.config.r_max)
+        vectors, neighbour_types = matrix.edge_vectors.to(device, model.dtype), types[matrix.neighbours].to(device)
+        with torch.no_grad():
+            read = last_features(model, vectors, types[atoms].to(device), neighbour_types).cpu()
+        by_type.index_add_(0, types[atoms], read)
     return by_type.flatten().numpy() / len(types)
 
 

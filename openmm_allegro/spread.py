@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from openmm_allegro.dense import Linear
-from openmm_allegro.ensemble import Ensemble, Factors
+from openmm_allegro.ensemble import Ensemble, Factors, in_precision
 from openmm_allegro.last_layer import last_weights, sharing_copy
 from openmm_allegro.model import Allegro
 from openmm_allegro.potential import Block, Potential
@@ -54,7 +54,7 @@ class Members:
     """The members of an ensemble, evaluated one by one with one neighbour list.
 
     Of members that are mirror images about a centre, which are linear in what tells them apart, the centre and one
-    of each pair are evaluated.
+    of each pair are evaluated. The ensemble itself stays as it is and where it is.
     """
 
     def __init__(self, ensemble: Ensemble, device: torch.device | None = None, skin: float = 0.0) -> None:
@@ -65,10 +65,12 @@ class Members:
         self.factors = ensemble.factors or Factors(1.0, 1.0)
         apart = list(ensemble.members)
         first = ensemble.centre or apart.pop(0)
-        self.potential = Potential(first, skin).to(self.device)
+        self.model = in_precision(first, ensemble.dtype)
+        """A copy of the centre, or of the first member, on the device."""
+        self.potential = Potential(self.model, skin).to(self.device)
         blocks = [self.potential.block]
         if ensemble.centre is None:
-            blocks += [Block(member.eval(), ensemble.dtype == torch.float32, False) for member in apart]
+            blocks += [_block(member) for member in apart]
         else:
             blocks += [_block_with_last_layer_of(member, self.potential.block) for member in apart[::2]]
         self.blocks = [block.to(self.device).requires_grad_(False) for block in blocks]
@@ -111,10 +113,15 @@ def frame_with_spread(image: ase.Atoms, spread: Spread) -> str:
     return text.getvalue()
 
 
+def _block(member: Allegro) -> Block:
+    """A block with tensors of its own."""
+    return Block(in_precision(member, member.dtype).eval(), member.dtype == torch.float32, False)
+
+
 def _block_with_last_layer_of(member: Allegro, block: Block) -> Block:
     """A block that shares all tensors with that of the centre but the last layer's."""
     if len(member.readout) == 1:  # that layer is folded into those before
-        return Block(member.eval(), block.dtype == torch.float32, False)
+        return _block(member)
     variant = sharing_copy(block)
     variant.folded.last = Linear(last_weights(member).unsqueeze(1), member.dtype)
     return variant

@@ -239,5 +239,5 @@ def test_an_ensemble_can_be_exported(tmp_path):
 def test_an_ensemble_that_was_evaluated_on_a_gpu_is_saved_as_before(made):
     ensemble = made(torch.float32)
     before = ensemble_to_bytes(ensemble)
-    Members(ensemble, torch.device("cuda"))  # which moves tensors there
+    Members(ensemble, torch.device("cuda"))
     assert ensemble_to_bytes(ensemble) == before

@@ -77,6 +77,16 @@ def test_the_list_is_kept_within_the_skin_and_made_again_beyond():
         assert potential.neighbors.builds == builds
 
 
+def test_a_list_of_no_use_is_made_again():
+    positions, cell, types = random_atoms(12, 9.0)
+    potential = GhostPotential(small_model(), 1.0, CPU)
+    places, atoms = places_around(positions, cell, 5.0)
+    for builds in (1, 2):
+        potential(places, atoms, types, 12, torch.arange(12))
+        assert potential.neighbors.builds == builds
+        potential.neighbors.allowed = -1.0  # as after two atoms on one spot on a GPU
+
+
 def test_a_rank_without_atoms_gives_nothing():
     nowhere, nobody = torch.zeros((0, 3), dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
     share = GhostPotential(small_model(), 1.0, CPU)(nowhere, nobody, nobody, 0, nobody)

@@ -7,13 +7,18 @@ import ase.io
 import mdtraj
 import numpy as np
 import pytest
+import torch
+from conftest import random_atoms, small_model
 from ensembles import last_layer_ensemble
 from training_toys import toy_atoms, toy_frames
 
 from openmm_allegro.cli import main
 from openmm_allegro.ensemble import Factors
 from openmm_allegro.ensemble_file import save_ensemble
-from openmm_allegro.selection import COLUMNS, Row, chosen_frames, farthest_points, select_frames
+from openmm_allegro.last_layer import last_features
+from openmm_allegro.neighbors import neighbor_matrix
+from openmm_allegro.potential import usual_block_edges
+from openmm_allegro.selection import COLUMNS, Row, chosen_frames, farthest_points, frame_features, select_frames
 from openmm_allegro.training.calibration import spreads_of_frames
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
@@ -77,6 +82,22 @@ def test_the_spreads_written_are_those_of_the_members(tmp_path, toy_file, ensemb
         np.testing.assert_allclose(image.positions, frame.positions, atol=1e-7)
         np.testing.assert_allclose(image.arrays["force_spread"], spread.force_spread, atol=1e-7)
         assert image.calc is None  # the labels of another method do not come along
+
+
+def test_features_of_a_large_frame_are_those_of_its_atoms_and_take_the_memory_of_a_block():
+    model = small_model()
+    positions, cell, types = random_atoms(300, 12.0)
+    positions[7, 2] += 500.0  # an atom alone
+    cell = torch.zeros_like(cell)
+    matrix = neighbor_matrix(positions, cell, 4.0)
+    assert matrix.neighbours.numel() > 2 * usual_block_edges(False)
+    read = last_features(model, matrix.edge_vectors, types, types[matrix.neighbours]).detach()
+    expected = torch.stack([read[types == each].sum(0) for each in (0, 1)]).flatten() / 300
+    seen = []
+    with model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].shape[:2].numel())):
+        features = frame_features(model, positions, cell, types, torch.device("cpu"))
+    np.testing.assert_allclose(features, expected.numpy(), rtol=1e-10, atol=1e-12)  # the same sums in another order
+    assert max(seen) <= usual_block_edges(False)
 
 
 def test_frames_beyond_the_bound_are_skipped(tmp_path, toy_file, ensemble):

@@ -46,6 +46,21 @@ def test_the_spread_is_the_standard_deviation_of_the_members(make):
     torch.testing.assert_close(spread.force_spread, 3.0 * of_atoms, rtol=1e-8, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(deep_ensemble, {}), (last_layer_ensemble, {}), (last_layer_ensemble, {"readout_mlp_hidden_layers_depth": 0})],
+    ids=["deep", "last layer", "last layer without a hidden one"],
+)
+def test_the_ensemble_stays_where_it_is(make, options):
+    ensemble = make(torch.float32, **options)
+    trained = [parameter.requires_grad for parameter in ensemble.parameters()]
+    members = Members(ensemble, torch.device("meta"))  # stands for a GPU
+    assert {tensor.device.type for tensor in (*ensemble.parameters(), *ensemble.buffers())} == {"cpu"}
+    assert [parameter.requires_grad for parameter in ensemble.parameters()] == trained
+    there = [members.model, *members.blocks]
+    assert {tensor.device.type for each in there for tensor in (*each.parameters(), *each.buffers())} == {"meta"}
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_the_last_features_times_the_last_weights_are_the_energies(depth):
     model = small_model(

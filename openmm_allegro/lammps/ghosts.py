@@ -43,7 +43,7 @@ class GhostNeighbors(Neighbors):
         self.updates += 1
         self.numbers, self.on_one_spot, self.atoms = numbers, [0][:0], atoms
         self.places = places.t().contiguous()
-        same = self.places.shape == self.reference.shape and n_own == self.order.shape[0]
+        same = self.places.shape == self.reference.shape and n_own == self.order.shape[0] and self.allowed >= 0
         if not same or not bool((self.places - self.reference).square().sum(0).max() <= self.allowed**2):
             self.check_finite(self.places.new_zeros((3, numbers.shape[0])).index_copy(1, atoms, self.places))
             self.build_among_ghosts(n_own)
