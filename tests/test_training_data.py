@@ -52,6 +52,16 @@ def test_compressed_files_are_read_alike(tmp_path, suffix, opener):
     np.testing.assert_array_equal(read_frames(packed)[5].positions, read_frames(plain)[5].positions)
 
 
+@pytest.mark.parametrize(("suffix", "opener"), [("", open), (".xz", lzma.open)])
+def test_frames_behind_an_empty_line_are_not_lost(tmp_path, suffix, opener):
+    text = write_toy_set(tmp_path / "toy.xyz", 4).read_text()
+    path = tmp_path / f"joined.xyz{suffix}"
+    with opener(path, "wt") as file:
+        file.write(text + "\n" + text)  # as `cat` joins files that end in an empty line; ASE stops there
+    with pytest.raises(ValueError, match="cannot read `.*joined.xyz.*`: an empty line stands between frames"):
+        read_frames(path)
+
+
 def test_labels_are_found_under_any_key(tmp_path):
     atoms = toy_atoms(toy_frames()[0])
     atoms.info["REF_energy"], atoms.arrays["REF_forces"] = atoms.calc.results["energy"], atoms.calc.results["forces"]
