@@ -14,6 +14,7 @@ from openmm_allegro.systems.water import System
 CM3_PER_MOL_TO_ANGSTROM3 = 1e24 / 6.02214076e23
 DENSEST = 1.3
 """A density this many times that of ideal mixing is taken for a mistake."""
+NO_DENSITY = "the density of this liquid is not known here; give `density_g_per_cm3`"
 
 
 class Recipe(NamedTuple):
@@ -68,7 +69,15 @@ def liquid(
         z. A cube when not given.
     """
     recipe = electrolyte(
-        solvents, n_molecules, parts=parts, by=by, salt=salt, molal=molal, molar=molar, formula_units=formula_units
+        solvents,
+        n_molecules,
+        parts=parts,
+        by=by,
+        salt=salt,
+        molal=molal,
+        molar=molar,
+        formula_units=formula_units,
+        density_g_per_cm3=density_g_per_cm3,
     )
     volume = _volume(recipe, density_g_per_cm3)
     if base_nm is None:
@@ -89,8 +98,11 @@ def electrolyte(
     molal: float | None = None,
     molar: float | None = None,
     formula_units: int | None = None,
+    density_g_per_cm3: float | None = None,
 ) -> Recipe:
     """How many of each molecule and ion; for the arguments see `liquid`."""
+    if density_g_per_cm3 is not None and density_g_per_cm3 <= 0:
+        raise ValueError(f"`density_g_per_cm3` is {density_g_per_cm3}; it must be positive")
     chosen = [solvent_molecule(name, number) for number, name in enumerate(solvents, 1)]
     shares = _mole_shares(chosen, solvents, parts, by)
     counts = whole_numbers(shares, n_molecules)
@@ -115,7 +127,11 @@ def electrolyte(
     ions = ions_of(salt)
     cm3_per_mol = sum(IONS[ion].volume * number for ion, number in ions.items())
     if formula_units is None:
-        exact = molal * mass / 1000 if molal is not None else _units_of_molar(molar or 0.0, cm3, cm3_per_mol, salt)
+        volumes = cm3, cm3_per_mol
+        if density_g_per_cm3 is not None:  # all of the mass then takes the volume that this gives it
+            salt_mass = sum(ion_molecule(ion).mass * number for ion, number in ions.items())
+            volumes = mass / density_g_per_cm3, salt_mass / density_g_per_cm3
+        exact = molal * mass / 1000 if molal is not None else _units_of_molar(molar or 0.0, *volumes, salt)
         formula_units = round(exact)
         if formula_units < 1:
             raise ValueError(
@@ -143,6 +159,8 @@ def _mole_shares(
 
 def _units_of_molar(molar: float, cm3: float, cm3_per_mol: float, salt: str) -> float:
     """Formula units that make this molarity in this volume of solvent, which the salt adds to [cm³/mol]."""
+    if np.isnan(cm3):
+        raise ValueError(NO_DENSITY)
     left = 1000 - molar * cm3_per_mol
     if left <= 0:
         raise ValueError(f"{molar} mol of {salt} take more than a litre; ask for less, or give `molal`")
@@ -153,10 +171,8 @@ def _volume(recipe: Recipe, density: float | None) -> float:
     """[Å³]."""
     if density is None:
         if np.isnan(recipe.volume):
-            raise ValueError("the density of this liquid is not known here; give `density_g_per_cm3`")
+            raise ValueError(NO_DENSITY)
         return recipe.volume
-    if density <= 0:
-        raise ValueError(f"`density_g_per_cm3` is {density}; it must be positive")
     ideal = recipe.mass * CM3_PER_MOL_TO_ANGSTROM3 / recipe.volume
     if density > DENSEST * ideal:
         raise ValueError(

@@ -35,7 +35,8 @@ def solvated(
     Parameters
     ----------
     padding_nm
-        Least distance from the solute to the faces of the box; images are twice that apart.
+        Least distance of the solute from its images: the edge of the cube is that and the diameter of the sphere around
+        the solute, so the faces of the box may be half of it away.
     salt, molar
         A salt of single charges, such as NaCl, and its concentration in the water [mol/L], beside the ions that
         neutralise the solute.

@@ -176,6 +176,9 @@ def test_a_peptide_is_solvated_and_runs(dipeptide, tmp_path):
     counts = built.residues
     middle = (nm(system[1]).min(0) + nm(system[1]).max(0)) / 2
     assert middle == pytest.approx(nm(system[2]).sum(0) / 2)
+    solute = nm(system[1])[:22]
+    sphere = 2 * np.linalg.norm(solute - (solute.min(0) + solute.max(0)) / 2, axis=1).max()
+    assert nm(system[2])[0][0] == pytest.approx(sphere + 0.7, abs=1e-6)  # 0.7 nm to the images, not to each face
     assert {name: counts[name] for name in ("ACE", "ALA", "NME")} == {"ACE": 1, "ALA": 1, "NME": 1}
     assert counts["NA"] == counts["CL"] == round(0.5 / 55.4 * (counts["HOH"] + 2 * counts["NA"]))
     assert topology.getNumBonds() == 21 + 2 * counts["HOH"]  # C6H12N2O2 is a tree: one bond fewer than atoms

@@ -49,6 +49,13 @@ def test_a_molarity_counts_the_volume_of_the_whole():
     assert 18 / 6.02214076e23 / litres == pytest.approx(1.0, rel=0.03)  # half of a formula unit
 
 
+@pytest.mark.parametrize(("solvent", "salt", "density"), [("water", "NaCl", 0.8), ("CC#N", "LiTFSI", 1.0)])
+def test_a_molarity_is_that_of_the_box_at_the_density_given(solvent, salt, density):
+    recipe = electrolyte([solvent], 2000, salt=salt, molar=1.0, density_g_per_cm3=density)
+    litres = recipe.mass / density / 1000 / 6.02214076e23
+    assert recipe.molecules[1][1] / 6.02214076e23 / litres == pytest.approx(1.0, rel=0.015)  # half of a formula unit
+
+
 @pytest.mark.parametrize(
     ("salt", "mass_percent", "published"),
     [("NaCl", 10, 1.0707), ("KCl", 10, 1.0633), ("LiCl", 10, 1.0559), ("CaCl2", 10, 1.0835)],
@@ -171,6 +178,7 @@ def test_the_seed_decides_the_packing():
         (["ec"], {}, "there is no solvent `ec`"),
         (["C[N+](C)(C)C"], {}, r"`C\[N\+\]\(C\)\(C\)C` has a charge of \+1"),
         (["CC#N"], {}, "density of this liquid is not known here; give `density_g_per_cm3`"),
+        (["CC#N"], {"salt": "LiPF6", "molar": 1}, "density of this liquid is not known here; give `density_g_per_cm3`"),
         (["EC", "EC"], {}, "a solvent is named twice"),
         (["EC", "DMC"], {"parts": [1]}, "2 solvents and the parts"),
         (["EC", "DMC"], {"parts": [1, 99]}, "10 molecules in these proportions are 0, 10"),

@@ -97,6 +97,7 @@ def test_turned_molecules_are_compared_with_turned_forces():
         (23.0605, 1.0, 23.0605, "energies in kcal/mol beside forces in eV/Å"),
         (1.0, 23.0605, 0.0433641, "energies in eV beside forces in kcal/mol/Å"),
         (96.4853, 1.0, 96.4853, "energies in kJ/mol beside forces in eV/Å"),
+        (1.0, 964.853, 1 / 964.853, "energies in eV beside forces in kJ/mol/nm"),
         (1.0, -1.0, -1.0, "the forces are gradients, with the other sign"),
         (1 / 12, 1.0, 1 / 12, "energies are per atom instead of total"),
         (5.5, 1.0, 5.5, "energies and forces are of other units or levels of theory"),

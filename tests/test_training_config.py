@@ -120,6 +120,31 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
             '[optimizer]\nname = "schedule_free"\nschedule = "constant"\naverage = "swa"\n[run]',
             "`schedule_free` has an average of its own: leave out `optimizer.average`",
         ),
+        (
+            "[run]",
+            "[optimizer]\nplateau_patience = 10\n[run]",
+            '`optimizer.plateau_patience` has no effect with `optimizer.schedule = "cosine"`; leave it out',
+        ),
+        (
+            "[run]",
+            '[optimizer]\nschedule = "constant"\nfinal_lr_fraction = 0.1\n[run]',
+            '`optimizer.final_lr_fraction` has no effect with `optimizer.schedule = "constant"`',
+        ),
+        (
+            "[run]",
+            "[optimizer]\nswa_from = 0.5\n[run]",
+            '`optimizer.swa_from` has no effect with `optimizer.average = "ema"`',
+        ),
+        (
+            "[run]",
+            '[optimizer]\nname = "schedule_free"\nschedule = "constant"\nema_decay = 0.9\n[run]',
+            "`optimizer.ema_decay` has no effect with the average of `schedule_free`",
+        ),
+        (
+            "n_validation = 10",
+            'validation = "other.xyz"\nsplit = "last"',
+            "option `data`: `split` has no effect beside `validation`",
+        ),
         ("n_validation = 10", 'n_validation = 10\nunits = "Rydberg"', "option `data.units` is 'Rydberg': .*'kcal/mol'"),
     ],
 )

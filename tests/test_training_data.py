@@ -52,6 +52,16 @@ def test_compressed_files_are_read_alike(tmp_path, suffix, opener):
     np.testing.assert_array_equal(read_frames(packed)[5].positions, read_frames(plain)[5].positions)
 
 
+@pytest.mark.parametrize(("suffix", "opener"), [("", open), (".xz", lzma.open)])
+def test_frames_behind_an_empty_line_are_not_lost(tmp_path, suffix, opener):
+    text = write_toy_set(tmp_path / "toy.xyz", 4).read_text()
+    path = tmp_path / f"joined.xyz{suffix}"
+    with opener(path, "wt") as file:
+        file.write(text + "\n" + text)  # as `cat` joins files that end in an empty line; ASE stops there
+    with pytest.raises(ValueError, match="cannot read `.*joined.xyz.*`: an empty line stands between frames"):
+        read_frames(path)
+
+
 def test_labels_are_found_under_any_key(tmp_path):
     atoms = toy_atoms(toy_frames()[0])
     atoms.info["REF_energy"], atoms.arrays["REF_forces"] = atoms.calc.results["energy"], atoms.calc.results["forces"]
@@ -349,7 +359,7 @@ def test_atom_counts_that_do_not_add_up_are_refused(tmp_path):
         read_frames(tmp_path / "a.npz", LabelOptions(units="Hartree"))
 
 
-def test_an_npz_array_that_is_named_comes_first(tmp_path):
+def test_an_npz_array_that_is_named_is_taken(tmp_path):
     np.savez(tmp_path / "a.npz", **npz_arrays(dft=np.array([-5.0, -6.0]), pull=np.zeros((2, 3, 3))))
     options = LabelOptions(units="eV", energy_key="dft", forces_key="pull")
     frame = read_frames(tmp_path / "a.npz", options)[1]
@@ -418,8 +428,14 @@ def test_npz_may_have_energies_only_unless_forces_are_named(tmp_path):
     del arrays["F"]
     np.savez(tmp_path / "a.npz", **arrays)
     assert read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))[0].forces is None
-    with pytest.raises(ValueError, match="no forces: expected an array named pull or forces or F, found z, R, E"):
+    with pytest.raises(ValueError, match="no forces: expected an array named pull, found z, R, E"):
         read_frames(tmp_path / "a.npz", LabelOptions(units="eV", forces_key="pull"))
+
+
+def test_an_npz_label_that_is_named_has_no_other_in_its_place(tmp_path):
+    np.savez(tmp_path / "a.npz", **npz_arrays(E_CCSD=np.array([-5.0, -6.0])))
+    with pytest.raises(ValueError, match="no energies: expected an array named E_ccsd, found z, R, E, F, E_CCSD"):
+        read_frames(tmp_path / "a.npz", LabelOptions(units="eV", energy_key="E_ccsd"))
 
 
 def test_hartree_becomes_ev(tmp_path):

@@ -40,6 +40,13 @@ def test_the_peer_of_training_is_not_one_of_dynamics(tmp_path):
         BenchConfig(train=True, data=tmp_path / "toy.xyz", peer="openmm-ml")
 
 
+def test_options_that_would_not_be_read_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`model` has no effect with `train`; leave it out"):
+        BenchConfig(train=True, data=tmp_path / "toy.xyz", model=tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="`batch_size` has no effect without `train`; leave it out"):
+        BenchConfig(batch_size=2)
+
+
 @pytest.mark.slow
 def test_nequip_trains_the_same_model_between_two_runs_of_ours(tmp_path):
     pytest.importorskip("allegro", reason="nequip-allegro is not installed")

@@ -75,6 +75,8 @@ class DataOptions(LabelOptions):
     def _one_validation_set(self) -> "DataOptions":
         if (self.validation is None) == (self.n_validation is None):
             raise ValueError("give either `validation` (a file) or `n_validation` (a count)")
+        if self.validation is not None and "split" in self.model_fields_set:
+            raise ValueError("`split` has no effect beside `validation`, which nothing is held back for; leave it out")
         return self
 
 
@@ -131,6 +133,22 @@ class OptimizerOptions(Section):
             raise ValueError('`schedule_free` keeps its learning rate: set `optimizer.schedule = "constant"`')
         if "average" in self.model_fields_set:
             raise ValueError("`schedule_free` has an average of its own: leave out `optimizer.average`")
+        return self
+
+    @model_validator(mode="after")
+    def _options_of_something(self) -> "OptimizerOptions":
+        own = self.name == "schedule_free"
+        average = "the average of `schedule_free`" if own else f'`optimizer.average = "{self.average}"`'
+        schedule = f'`optimizer.schedule = "{self.schedule}"`'
+        for option, user, has_effect in (
+            ("plateau_factor", schedule, self.schedule == "plateau"),
+            ("plateau_patience", schedule, self.schedule == "plateau"),
+            ("final_lr_fraction", schedule, self.schedule != "constant"),
+            ("ema_decay", average, self.average == "ema" and not own),
+            ("swa_from", average, self.average == "swa"),
+        ):
+            if option in self.model_fields_set and not has_effect:
+                raise ValueError(f"`optimizer.{option}` has no effect with {user}; leave it out")
         return self
 
 

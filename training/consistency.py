@@ -42,7 +42,7 @@ MISMATCHES = {
     units.KCAL_PER_MOL_TO_EV: "energies in eV beside forces in kcal/mol/Å",
     units.EV_TO_KJ_PER_MOL: "energies in kJ/mol beside forces in eV/Å",
     units.KJ_PER_MOL_TO_EV: "energies in eV beside forces in kJ/mol/Å",
-    units.KJ_PER_MOL_TO_EV * units.NM_TO_ANGSTROM: "energies in eV beside forces in kJ/mol/nm",
+    1 / units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM: "energies in eV beside forces in kJ/mol/nm",
     1 / units.BOHR_TO_ANGSTROM: "forces for lengths in Bohr beside positions in Å",
     units.BOHR_TO_ANGSTROM: "positions in Bohr beside forces for lengths in Å",
 }

@@ -83,7 +83,7 @@ def _array(file: np.lib.npyio.NpzFile, path: Path, meaning: str, options: LabelO
     key = {"energies": "energy_key", "forces": "forces_key"}.get(meaning)
     names, named = NAMES[meaning], key in options.model_fields_set
     if key is not None and named:
-        names = (getattr(options, key), *names)
+        names = (getattr(options, key),)  # another label would not be what was asked for
     for name in names:
         if name in file:
             return _numbers(file, path, name) / (1e5 if name == IN_1E5 else 1.0)

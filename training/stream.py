@@ -19,6 +19,7 @@ from openmm_allegro.training.data import (
     labels_not_found,
     read_frames,
     refuse_labels,
+    texts_of_frames,
 )
 from openmm_allegro.training.frames import Frame, check_frame
 
@@ -66,30 +67,10 @@ def _pieces(path: Path, raw: BinaryIO) -> Iterator[list[ase.Atoms]]:
     opener = OPENERS.get(path.suffix)
     try:
         with opener(raw, "rt", encoding="utf-8") if opener else io.TextIOWrapper(raw, encoding="utf-8") as text:
-            frames = _texts(text)
+            frames = texts_of_frames(text)
             before = 0
             while piece := list(itertools.islice(frames, FRAMES_OF_A_PIECE)):
                 yield images_in(io.StringIO("".join(itertools.chain(*piece))), "extxyz", before)
                 before += len(piece)
     except Exception as error:  # ASE and each decompressor fail in their own ways
         raise ValueError(f"cannot read `{path}`: {str(error) or type(error).__name__}") from error
-
-
-def _texts(file: TextIO) -> Iterator[list[str]]:
-    """The lines of each frame: a count, a comment, that many atoms, and VEC lines, which some programs add."""
-    line = file.readline()
-    while line.strip():
-        try:
-            n_atoms = int(line)
-        except ValueError as error:
-            raise ValueError(f"expected the number of atoms of a frame, found {line.strip()!r}") from error
-        lines = [line, *(file.readline() for _ in range(n_atoms + 1))]
-        if not lines[-1]:
-            raise ValueError(f"the file ends within a frame of {n_atoms} atoms")
-        line = file.readline()
-        while line.lstrip().startswith("VEC"):
-            lines.append(line)
-            line = file.readline()
-        yield lines
-    if any(rest.strip() for rest in file):
-        raise ValueError("an empty line stands between frames, which ends the file for most programs; remove it")

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("mixed-output"), help="a new folder")
     parser.add_argument("--weights", type=Path, help="a model of C, H, N and O, instead of one that learns Amber14")
-    parser.add_argument("--padding-nm", type=float, default=0.8, help="from the peptide to the faces of the box")
+    parser.add_argument("--padding-nm", type=float, default=0.8, help="least distance of the peptide from its images")
     parser.add_argument("--ramp-ps", type=float, default=2.2, help="of all steps of λ together")
     parser.add_argument("--ps", type=float, default=20.0, help="length of the run with the model")
     parser.add_argument("--timestep-fs", type=float, default=1.0)

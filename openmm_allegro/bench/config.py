@@ -6,6 +6,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Peer = Literal["openmm-ml", "nequip-aoti", "nequip-torchscript", "nequip"]
+OF_DYNAMICS = frozenset(
+    ("model", "system", "atoms", "max_seconds", "timestep_fs", "platform", "bridge", "max_memory", "tabulate")
+)
+"""Options that a measurement of training does not read."""
 
 
 class BenchConfig(BaseModel):
@@ -79,6 +83,9 @@ class BenchConfig(BaseModel):
                 raise ValueError(f"`{given[0]}` is given, but the file named by `{other}` says it; leave one away")
         if self.train != (self.data is not None):
             raise ValueError("`train` and `data`, the file of its frames, go together; give both or neither")
+        unread = sorted((OF_DYNAMICS if self.train else {"batch_size"}) & self.model_fields_set)
+        if unread:
+            raise ValueError(f"`{unread[0]}` has no effect {'with' if self.train else 'without'} `train`; leave it out")
         if self.peer is not None and self.train != (self.peer == "nequip"):
             raise ValueError(f"`peer` is {self.peer}, but `nequip` is the peer of training, and of training only")
         return self

@@ -209,7 +209,7 @@ def stack(
 @build.command()
 def solvated(
     path: Annotated[Path, typer.Argument(help="Structure file of a peptide or protein.")],
-    padding_nm: Annotated[float, typer.Option(help="Least distance from the solute to the box [nm].")] = 1.0,
+    padding_nm: Annotated[float, typer.Option(help="Least distance of the solute from its images [nm].")] = 1.0,
     salt: Annotated[str, typer.Option(help="Of single charges, such as NaCl.")] = "NaCl",
     molar: Annotated[float, typer.Option(help="Its concentration, beside what neutralises [mol/L].", min=0)] = 0.0,
     ph: Annotated[float, typer.Option(help="By which hydrogens are added.")] = 7.0,
