@@ -102,12 +102,12 @@ def _pdb_file(path: Path) -> app.PDBFile:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         file = app.PDBFile(str(path))
-    left_out = [str(each.message) for each in said if "duplicate atom" in str(each.message)]
-    if left_out:
+    left_out = [str(each.message).partition("duplicate atom (")[2] for each in said]
+    records = [" ".join(text[:26].split()) for text in left_out if text]  # such as ATOM 3 H HOH A 1
+    if records:
         raise ValueError(
-            f"OpenMM leaves out {len(left_out)} of its atoms, whose names others of their residue have, such as "
-            f"{left_out[0].removeprefix('WARNING: ')}; name the atoms of each residue differently, or give extended XYZ, "
-            "which needs no names"
+            f"OpenMM leaves out {len(records)} of its atoms, whose names others of their residue have, such as "
+            f"`{records[0]}`; name the atoms of each residue differently, or give extended XYZ, which needs no names"
         )
     for each in said:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

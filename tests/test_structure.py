@@ -128,7 +128,7 @@ def test_files_that_are_no_structures_are_refused(tmp_path):
 
 def test_atoms_of_one_name_are_not_left_out_in_silence(tmp_path):
     ase.io.write(tmp_path / "water.pdb", one_molecule())  # names are the symbols: both hydrogens are H
-    with pytest.raises(ValueError, match="water.pdb` could not be .*: OpenMM leaves out 1 of its atoms, .* give extended XYZ"):
+    with pytest.raises(ValueError, match="leaves out 1 of .* such as `ATOM 3 H MOL 1`; .*, or give extended XYZ"):
         read_structure(tmp_path / "water.pdb")
 
 
