@@ -157,6 +157,8 @@ def test_info_prints_the_metadata(capfd, inputs):
     metadata = printed_json(capfd, "info", inputs / "model.safetensors")
     assert metadata["config"]["type_names"] == ["H", "O"]
     assert metadata["units"] == {"length": "angstrom", "energy": "eV"}
+    said = complaint(capfd, "info", inputs / "model.safetensors", "--picture", inputs / "picture.png")
+    assert "`--output` and `--picture` are for data, but `" in said
 
 
 def test_analyze_prints_figures_though_its_reader_prints_too(capfd, finished_run, tmp_path):

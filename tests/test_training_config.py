@@ -145,6 +145,16 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
             'validation = "other.xyz"\nsplit = "last"',
             "option `data`: `split` has no effect beside `validation`",
         ),
+        (
+            "[model]",
+            'isolated_atoms = "fit"\n[model]\nper_type_energy_shifts = { H = 0.0 }',
+            "`data.isolated_atoms` has no effect beside `model.per_type_energy_shifts`; leave one of them out",
+        ),
+        (
+            '[data]\ntrain = "train.xyz"\nn_validation = 10\n',
+            '[heads.a]\ntrain = "a.xyz"\nn_validation = 1\n[heads.a.loss]\nforces = 0.0\n[loss]\nenergy = 2.0\n',
+            r"`\[loss\]` has no effect where every head has a loss of its own",
+        ),
         ("n_validation = 10", 'n_validation = 10\nunits = "Rydberg"', "option `data.units` is 'Rydberg': .*'kcal/mol'"),
     ],
 )

@@ -110,6 +110,14 @@ def test_frozen_parts_are_named_as_the_model_names_them():
         freeze(model, parts)
 
 
+def test_atomic_energies_are_not_drawn_towards_zero(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 1", 'name = "adamw"\nweight_decay = 0.01')
+    path.write_text(path.read_text().replace("l_max = 1", "l_max = 1\nper_type_energy_shifts_trainable = true"))
+    with pytest.raises(ValueError, match="`optimizer.weight_decay` would draw the energies of the free atoms"):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @training
 def test_frozen_weights_do_not_move_and_all_others_do(tmp_path):
     frozen = ["two_body", "two_body_mlp", "operators"]

@@ -87,6 +87,15 @@ def test_a_file_of_isolated_atoms_counts_by_what_stands_in_it(tmp_path):
         run(path, tmp_path / "out", resume=True)
 
 
+def test_a_run_that_has_more_epochs_than_it_may_have_is_over(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 3", 'schedule = "constant"')
+    ended = run(path, tmp_path / "out")
+    before = ended.last_model.read_bytes()
+    changed(path, "max_epochs = 3", "max_epochs = 1")
+    assert run(path, tmp_path / "out", resume=True).steps == ended.steps
+    assert ended.last_model.read_bytes() == before
+
+
 def test_a_run_that_patience_ended_makes_no_further_step(tmp_path):
     path = write_toy_run(tmp_path, "max_epochs = 30\nearly_stopping_patience = 1")
     changed(path, "lr = 0.01", "lr = 1e-12")

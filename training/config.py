@@ -235,6 +235,13 @@ class TrainingConfig(Section):
             raise ValueError(
                 "`model.per_type_energy_shifts` would be the same for all heads; give `isolated_atoms` of each head"
             )
+        if self.heads and "loss" in self.model_fields_set and all(head.loss for head in self.heads.values()):
+            raise ValueError("`[loss]` has no effect where every head has a loss of its own; leave it out")
+        chosen = None if self.data is None else self.data.isolated_atoms
+        if chosen not in (None, "in_train") and self.run.start_from is None and "per_type_energy_shifts" in self.model:
+            raise ValueError(
+                "`data.isolated_atoms` has no effect beside `model.per_type_energy_shifts`; leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

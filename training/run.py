@@ -217,8 +217,10 @@ def _fit(
         num_nodes=run.num_nodes,
         strategy="auto" if is_alone else DDPStrategy(broadcast_buffers=False),
         plugins=[LightningEnvironment()] if is_alone else None,  # so that no others are looked for
-        max_epochs=run.max_epochs or -1,
-        max_steps=-1,  # the module counts them: with a number here Lightning skips an epoch when a run goes on
+        # The module counts both: with `max_steps` Lightning skips an epoch when a run goes on, and with `max_epochs` it
+        # has a mistake of its own for a run that has more of them behind it.
+        max_epochs=-1,
+        max_steps=-1,
         logger=TensorBoardLogger(keeper.folder, name="tensorboard", version=""),
         callbacks=callbacks,
         enable_checkpointing=False,

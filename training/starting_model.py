@@ -79,6 +79,11 @@ def starting_models(config: TrainingConfig, frames: Mapping[str, FrameSets]) -> 
     for name, head in heads.items():
         model = models[name]
         freeze(model, config.run.freeze)
+        if model.shifts.requires_grad and config.optimizer.weight_decay > 0:
+            raise ValueError(
+                "`optimizer.weight_decay` would draw the energies of the free atoms, which are trained here, towards "
+                'zero; set it to 0, or leave them as they are by `run.freeze = ["shifts"]`'
+            )
         with speaking_of(name):
             options = model.config.type_names, model.config.r_max, dtype, head.data.min_distance
             validation = FrameDataset(head.frames.validation, *options)

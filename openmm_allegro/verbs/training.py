@@ -154,6 +154,8 @@ def info(
         if len(path) == 1 and looks_like_model(path[0]):
             from openmm_allegro.model_file import describe_model
 
+            if output is not None or picture is not None:
+                raise ValueError(f"`--output` and `--picture` are for data, but `{path[0]}` is a model; leave them out")
             answer(describe_model(path[0]))
             return
         from openmm_allegro.training.hygiene import inspect_files
