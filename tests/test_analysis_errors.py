@@ -28,6 +28,13 @@ def test_block_error_of_an_ar1_process_is_the_analytic_one(memory):
     assert np.mean([average.error for average in found]) == pytest.approx(ar1_error(n, memory), rel=0.15)
 
 
+def test_errors_of_few_values_are_seldom_far_too_small():
+    values = np.random.default_rng(0).normal(size=(1000, 10))
+    errors = np.array([block_average(each).error for each in values]) * np.sqrt(10)
+    assert np.sqrt((errors**2).mean()) == pytest.approx(1.0, abs=0.15)
+    assert (errors < 0.3).mean() < 0.03  # of five blocks 0.014, by χ² of four degrees of freedom; of two 0.24
+
+
 def test_a_series_shorter_than_its_memory_is_not_called_converged():
     assert not block_average(np.linspace(0, 1, 64)).converged
 

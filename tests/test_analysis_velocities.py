@@ -110,6 +110,22 @@ def test_positions_rounded_as_in_xtc_files_are_warned_of_and_not_taken_for_folde
     assert found.correlation_nm2_per_ps2[0] == pytest.approx(start + 6 * 1e-6 / 12 / 0.002**2, rel=0.06)
 
 
+def test_the_motion_that_a_barostat_gives_is_warned_of_and_not_taken_for_folded_motion():
+    still = oscillators([100.0, 400.0, 1600.0] * 5, 4000, 0.002, symbol="O", mass=15.99943)
+    edges = 2 + 0.01 * np.random.default_rng(1).normal(size=160).repeat(25)  # nm; a new one every 50 fs
+    places = (np.arange(45) * 19 % 45 / 45).reshape(15, 3)
+    moved = still.xyz + places * edges[:, None, None]
+    run = atoms(["O"] * 15, moved, still.time, cell=edges[:, None, None] * np.eye(3))
+    # 3/12 ⟨δL²⟩/Δ², of steps of √2 · 0.01 nm in one frame of 25: 0.49 nm²/ps² beside 3kT/m of 0.47
+    added = 0.25 * np.mean(np.diff(edges) ** 2) / 0.002**2
+    with pytest.warns(UserWarning, match="the cell changes from frame to frame, as by a barostat, .* 49 % of ⟨v²"):
+        found = velocity_autocorrelation(run, "O")
+    start = velocity_autocorrelation(still, "O").correlation_nm2_per_ps2[0]
+    assert found.correlation_nm2_per_ps2[0] == pytest.approx(start + added, rel=0.1)
+    with pytest.warns(UserWarning, match="the cell changes from frame to frame, as by a barostat"):
+        vibrational_density(run, "O", resolution_per_cm=25.0)
+
+
 @pytest.mark.parametrize("function", [vibrational_density, velocity_autocorrelation])
 def test_atoms_at_rest_are_refused(function):
     still = atoms(["C"] * 3, np.zeros((5000, 3, 3)), times=0.002 * np.arange(5000))

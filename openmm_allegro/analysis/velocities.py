@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 ROUNDED_NM = 1e-3
 """What XTC and GRO files round positions to."""
-ROUNDED_SHARE = 0.02
-"""Share of ⟨v²⟩ that comes from rounded positions from which on it is said."""
+NOISE_SHARE = 0.02
+"""Share of ⟨v²⟩ that is no motion of atoms, from which on it is said."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def velocity_autocorrelation(
 
     Velocities are displacements from frame to frame over the time between, so that what is faster is averaged; the
     integral does not suffer: it is exactly the slope of the mean-squared displacement at `longest_ps` (at most half a
-    block), and D is read there. Rounded positions, as in XTC files, raise the start of the curve, of which a warning
-    says how much. Errors are from `n_blocks` blocks of frames. centres, relative_to: as in `msd`.
+    block), and D is read there. Rounded positions, as in XTC files, and a barostat raise the start of the curve, of
+    which a warning says how much. Errors are from `n_blocks` blocks of frames. centres, relative_to: as in `msd`.
     """
     frames = Frames.of(frames)
     slices, n_lags = lag_blocks(frames.n_frames - 1, n_blocks, "steps between frames")
@@ -130,13 +130,14 @@ def velocity_autocorrelation(
     if not of_all[0] > 0:
         raise ValueError(f"{element} does not move, so that there is no correlation; choose another element")
     rounding = 6 * rounding_variance_nm2(frames, element) / spacing**2  # of both ends of a step, in three directions
-    if centres == "atoms" and rounding > ROUNDED_SHARE * of_all[0]:
+    if centres == "atoms" and rounding > NOISE_SHARE * of_all[0]:
         warnings.warn(
             f"the positions are rounded to {ROUNDED_NM:g} nm, as in XTC files, which in frames {spacing:g} ps apart is "
             f"about {100 * min(1.0, rounding / of_all[0]):.0f} % of ⟨v²⟩, to which the curve is relative; write a DCD "
             f"file",
             stacklevel=2,
         )
+    warn_of_barostat(frames, float(of_all[0]))
     scale = units.NM2_PER_PS_TO_CM2_PER_S / 3 * spacing
     return VelocityCorrelation(
         element=element,
@@ -152,6 +153,21 @@ def rounding_variance_nm2(frames: Frames, selection: str) -> float:
     """Variance that rounding gives to each coordinate; zero where those of the second frame are not rounded."""
     positions = next(islice(frames.positions_nm(atoms_of(frames.topology, selection)), 1, None)) / ROUNDED_NM
     return ROUNDED_NM**2 / 12 if np.abs(positions - np.rint(positions)).max() < 0.02 else 0.0  # 0.02: of float32
+
+
+def warn_of_barostat(frames: Frames, mean_square: float) -> bool:
+    """Say so where changes of the cell, which move atoms along, are much of ⟨v²⟩ [nm²/ps²]; whether they are."""
+    if frames.cells_nm is None:
+        return False
+    steps = np.diff(frames.cells_nm, axis=0) / frames.spacing_ps()
+    share = float((steps**2).sum(axis=(1, 2)).mean()) / 12 / mean_square  # 1/12: variance of a place in the cell
+    if share > NOISE_SHARE:
+        warnings.warn(
+            f"the cell changes from frame to frame, as by a barostat, which moves the atoms along and is about "
+            f"{100 * min(1.0, share):.0f} % of ⟨v²⟩; run at constant volume for velocities",
+            stacklevel=3,
+        )
+    return share > NOISE_SHARE
 
 
 def autocorrelation(values: Array, n_lags: int) -> Array:

@@ -21,7 +21,7 @@ from openmm_allegro.analysis.paths import collect_paths
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import atoms_of, element_masses, plain
 from openmm_allegro.analysis.tables import write_table
-from openmm_allegro.analysis.velocities import ROUNDED_NM, ROUNDED_SHARE, rounding_variance_nm2
+from openmm_allegro.analysis.velocities import NOISE_SHARE, ROUNDED_NM, rounding_variance_nm2, warn_of_barostat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,8 @@ class VibrationalDensity:
     density_error_cm: Array
     """From blocks of frames, (w,)."""
     temperature_k: Measured
-    """Of the whole spectrum, 2/3 of the kinetic energy of an atom; below that of the run, motion has been missed."""
+    """Of the whole spectrum, 2/3 of the kinetic energy of an atom; below that of the run, motion has been missed, or the
+    atoms were heavier there than their element."""
 
     @property
     def name(self) -> str:
@@ -95,8 +96,10 @@ def vibrational_density(
     between two frames over its time, which weakens a wave of frequency ν by sin(πνΔ)/(πνΔ); the spectrum is divided by
     the square of this, at most 2.5 for the fastest wave that frames Δ apart can show, 1/2Δ. Faster motion appears
     folded to slower, and no correction can tell: a warning says so where the spectrum has not died out at its end, and
-    where it ends below the stretching of bonds to hydrogen. Rounded positions, as in XTC files, add noise in proportion
-    to ν², the more the more often frames are written, of which a warning says how much.
+    where it ends below the stretching of bonds to hydrogen. Rounded positions, as in XTC files, and a barostat add
+    noise, the more the more often frames are written and most of it at high wave numbers; a warning says how much.
+    The temperature is with the masses of the elements: that of hydrogen which was heavier in the run
+    (`hydrogen_mass_amu`) is lower in the ratio of both.
     Errors are from `n_blocks` blocks of frames.
     """
     frames = Frames.of(frames)
@@ -131,7 +134,8 @@ def vibrational_density(
     noise = np.pi**2 / 3 * rounding_variance_nm2(frames, element) / spacing**2  # ⟨v²⟩ of an axis, after the correction
     noise_k = float(masses.mean()) * noise / units.BOLTZMANN_KJ_PER_MOL_K
     rounded = _warn_of_rounding(noise_k, float(temperatures.mean()), spacing)
-    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()), rounded)
+    scaled = warn_of_barostat(frames, float(energies.mean() / masses.mean()))
+    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()), rounded or scaled)
     density = spectra / np.trapezoid(spectra, wave_number, axis=1).mean()
     return VibrationalDensity(
         element=element,
@@ -143,7 +147,7 @@ def vibrational_density(
 
 
 def _warn_of_rounding(noise_k: float, temperature_k: float, spacing_ps: float) -> bool:
-    rounded = noise_k > ROUNDED_SHARE * temperature_k
+    rounded = noise_k > NOISE_SHARE * temperature_k
     if rounded:
         warnings.warn(
             f"the positions are rounded to {ROUNDED_NM:g} nm, as in XTC files, which in frames {spacing_ps:g} ps apart "
@@ -154,7 +158,7 @@ def _warn_of_rounding(noise_k: float, temperature_k: float, spacing_ps: float) -
     return rounded
 
 
-def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, rounded: bool) -> None:
+def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, noisy: bool) -> None:
     highest = 0.5 / spacing_ps / LIGHT_CM_PER_PS
     if with_hydrogen and highest < HYDROGEN_PER_CM:
         warnings.warn(
@@ -164,7 +168,7 @@ def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, ro
         )
         return
     share = float(spectrum[-max(1, len(spectrum) // 10) :].sum() / spectrum.sum())
-    if share > FOLDED_SHARE and not rounded:
+    if share > FOLDED_SHARE and not noisy:
         warnings.warn(
             f"the last tenth of the spectrum has {100 * share:.0f} % of the kinetic energy, so that faster motion is "
             f"probably folded into it; frames {spacing_ps:g} ps apart show waves up to "
