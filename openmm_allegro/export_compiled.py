@@ -53,6 +53,7 @@ def export_compiled(
     fields = [tensor.to(where) for tensor in example(model.config)[: len(INPUTS[program])]]
     n, e = Dim("n", min=2), Dim("e", min=2)
     shapes = [{0: n}, {1: e}, {0: n}, None, {0: e}][: len(fields)]
+    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own, of its internals
         exported = torch.export.export(graph, (fields,), dynamic_shapes=(shapes,), strict=False)

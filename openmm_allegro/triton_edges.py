@@ -71,5 +71,5 @@ class TritonTable(torch.nn.Module):
     def gradient(self, grad: Tensor, t: Tensor, row: list[Tensor]) -> Tensor:
         """grad: (z, f). Returns the derivative with respect to x, (n, k)."""
         slopes = self.table.weights(t, self.table.slope_basis)
-        coefficients = self.table.coefficients
-        return torch.ops.openmm_allegro.interpolate_gradient(grad, coefficients, row[0], slopes).view_as(t)
+        differences = self.table.differences
+        return torch.ops.openmm_allegro.interpolate_gradient(grad, differences, row[0], slopes).view_as(t)

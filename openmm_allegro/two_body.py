@@ -15,6 +15,7 @@ from openmm_allegro.model import Allegro
 
 DEGREE = 5
 MOST_TABLE_BYTES = 2**27
+"""Of each of the two arrays of a table, in float32."""
 FINEST = 1024
 
 
@@ -62,15 +63,20 @@ class TwoBodyNetwork(torch.nn.Module):
 
 
 class TwoBodyTable(torch.nn.Module):
-    """The same features from quintic B-splines on an even grid; zero from x = 1 on."""
+    """The same features from quintic B-splines on an even grid; zero from x = 1 on.
+
+    Slopes are quartic splines of the differences between coefficients, which are taken before they are rounded: in
+    single precision those of rounded ones would be wrong by as many times its rounding as there are intervals.
+    """
 
     coefficients: Tensor
+    differences: Tensor
     basis: Tensor
     slope_basis: Tensor
     offsets: Tensor
 
-    def __init__(self, coefficients: Tensor, error: float) -> None:
-        """coefficients: (pairs of types, intervals + 5, f); error: largest relative error of a slope."""
+    def __init__(self, coefficients: Tensor, error: float, dtype: torch.dtype) -> None:
+        """coefficients: (pairs of types, intervals + 5, f) float64; error: largest relative error of a slope."""
         super().__init__()
         n_pairs, n_rows, _ = coefficients.shape
         self.n_types = round(n_pairs**0.5)
@@ -79,26 +85,29 @@ class TwoBodyTable(torch.nn.Module):
         self.error = error
         self.n_floats = 6 * (DEGREE + 1)
         """Kept for the gradient of each edge; indices count twice."""
-        self.register_buffer("coefficients", coefficients.flatten(0, 1).contiguous(), persistent=False)
+        differences = torch.zeros_like(coefficients)  # the last row of a pair of types is not used
+        differences[:, :-1] = coefficients.diff(dim=1) * self.n_intervals
+        self.register_buffer("coefficients", coefficients.flatten(0, 1).to(dtype), persistent=False)
+        self.register_buffer("differences", differences.flatten(0, 1).to(dtype), persistent=False)
         basis = spline_basis()
-        slopes = slope_basis(basis) * self.n_intervals
-        self.register_buffer("basis", basis.to(coefficients.dtype), persistent=False)
-        self.register_buffer("slope_basis", slopes.to(coefficients.dtype), persistent=False)
+        self.register_buffer("basis", basis.to(dtype), persistent=False)
+        self.register_buffer("slope_basis", difference_basis(basis).to(dtype), persistent=False)
         self.register_buffer("offsets", torch.arange(DEGREE + 1), persistent=False)
 
     def forward(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """x: (n, k). Returns the features (z, f), and what `gradient` wants back."""
         row, t = self.place(x, centre_types, neighbour_types)
-        return self.interpolate(row, self.weights(t, self.basis)), t, [row]
+        return self.interpolate(self.coefficients, row, self.weights(t, self.basis)), t, [row]
 
     def gradient(self, grad: Tensor, t: Tensor, row: list[Tensor]) -> Tensor:
         """grad: (z, f). Returns the derivative with respect to x, (n, k)."""
-        return self.interpolate(row[0], self.weights(t, self.slope_basis)).mul_(grad).sum(1).view_as(t)
+        slopes = self.interpolate(self.differences, row[0], self.weights(t, self.slope_basis))
+        return slopes.mul_(grad).sum(1).view_as(t)
 
     def place(self, x: Tensor, centre_types: Tensor, neighbour_types: Tensor) -> tuple[Tensor, Tensor]:
         """x: (n, k), may be more precise.
 
-        Returns the first of the six rows of the table that count (z,), and where in its interval x is.
+        Returns the first of the rows of the table that count (z,), and where in its interval x is.
         """
         place = (x * self.n_intervals).clamp(max=float(self.n_intervals))
         interval = place.floor().clamp(max=float(self.n_intervals - 1))
@@ -108,17 +117,17 @@ class TwoBodyTable(torch.nn.Module):
         return row, t.masked_fill(x >= 1.0, 2.0)
 
     def weights(self, t: Tensor, polynomials: Tensor) -> Tensor:
-        """Polynomials (powers, 6) of t (n, k), nothing from the cutoff on, where t is 2. Returns (z, 6)."""
+        """Polynomials (powers, p) of t (n, k), nothing from the cutoff on, where t is 2. Returns (z, p)."""
         t = t.reshape(-1, 1)
         weights = polynomials[-1].expand(t.shape[0], -1)
         for power in range(polynomials.shape[0] - 2, -1, -1):
             weights = torch.addcmul(polynomials[power], weights, t)
         return weights * (t <= 1.0)
 
-    def interpolate(self, row: Tensor, weights: Tensor) -> Tensor:
-        """Σ_j weights[z, j] coefficients[row[z] + j]. row: (z,); weights: (z, 6). Returns (z, f)."""
-        rows = row.unsqueeze(1) + self.offsets
-        return torch.nn.functional.embedding_bag(rows, self.coefficients, mode="sum", per_sample_weights=weights)
+    def interpolate(self, table: Tensor, row: Tensor, weights: Tensor) -> Tensor:
+        """Σ_j weights[z, j] table[row[z] + j]. table: (rows, f); row: (z,); weights: (z, p). Returns (z, f)."""
+        rows = row.unsqueeze(1) + self.offsets[: weights.shape[1]]
+        return torch.nn.functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
 
 
 def table_of(model: Allegro, last: Tensor, tolerance: float = 5e-7) -> TwoBodyTable | None:
@@ -143,7 +152,7 @@ def table_of(model: Allegro, last: Tensor, tolerance: float = 5e-7) -> TwoBodyTa
             if worst > tolerance:
                 break
         else:
-            return TwoBodyTable(torch.stack(tables).to(model.dtype), worst)
+            return TwoBodyTable(torch.stack(tables), worst, model.dtype)
         n_intervals *= 2
     return None
 
@@ -220,3 +229,11 @@ def slope_basis(polynomials: Tensor) -> Tensor:
     """Derivatives of polynomials in t. polynomials: (powers, 6), from the power 0 on."""
     powers = torch.arange(1, polynomials.shape[0], dtype=polynomials.dtype)
     return polynomials[1:] * powers.unsqueeze(1)
+
+
+def difference_basis(polynomials: Tensor) -> Tensor:
+    """The five quartic splines that multiply differences of neighbouring coefficients in the slope, (powers, 5).
+
+    polynomials: of `spline_basis`. Σ_j c_j S_j is -Σ_j (c_j+1 - c_j)(S_0 + … + S_j), because all slopes S add to zero.
+    """
+    return -slope_basis(polynomials).cumsum(1)[:, :-1]

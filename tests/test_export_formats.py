@@ -95,14 +95,13 @@ def test_nequip_runs_a_package_compiled_by_aotinductor_to_the_same_numbers(model
     pytest.importorskip("nequip", reason="nequip is not installed")
     from nequip.integrations.ase import NequIPCalculator
 
-    export_compiled(model, tmp_path / "m.nequip.pt2", "ase", "double")
+    path = tmp_path / "new folder" / "m.nequip.pt2"
+    export_compiled(model, path, "ase", "double")
     before = torch.get_default_dtype()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nequip's
-            calculator = NequIPCalculator.from_compiled_model(
-                tmp_path / "m.nequip.pt2", chemical_species_to_atom_type_map=True
-            )
+            calculator = NequIPCalculator.from_compiled_model(path, chemical_species_to_atom_type_map=True)
             torch.set_default_dtype(torch.float64)  # as nequip does at its first call in a process
             for n_atoms, edge in ((40, 8.0), (7, 6.0), (90, 12.0)):  # other sizes than it was compiled with
                 positions, cell, types = random_atoms(n_atoms, edge)

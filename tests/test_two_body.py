@@ -6,6 +6,7 @@ import torch
 from conftest import small_model
 from scipy.interpolate import BSpline
 
+from openmm_allegro.ensemble import in_precision
 from openmm_allegro.folded import FoldedAllegro, fold
 from openmm_allegro.two_body import TwoBodyNetwork, TwoBodyTable, spline_basis, table_of
 
@@ -66,7 +67,7 @@ def test_features_vanish_at_the_cutoff_with_two_derivatives_and_are_zero_beyond(
 
 def test_edges_just_below_a_knot_count_in_single_precision():
     table, network = table_and_network()
-    single = TwoBodyTable(table.coefficients.view(4, table.n_rows, -1).float(), table.error)
+    single = TwoBodyTable(table.coefficients.view(4, table.n_rows, -1), table.error, torch.float32)
     knots = torch.arange(table.n_intervals // 8, table.n_intervals, dtype=torch.float64) / table.n_intervals
     x = torch.nextafter(knots, torch.zeros(1, dtype=torch.float64)).unsqueeze(0)  # as 2.5 Å in a crystal, rounded down
     types = torch.tensor([0]), torch.ones(x.shape, dtype=torch.int64)
@@ -76,6 +77,22 @@ def test_edges_just_below_a_knot_count_in_single_precision():
     assert (features - expected).abs().max() < 2e-6 * expected.abs().max()  # float32 and its sum of six
     slope, wanted = single.gradient(ones.float(), *kept), network.gradient(ones, *theirs)
     assert (slope - wanted).abs().max() < 1e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("radial", ["bessel", "spline"])
+def test_slopes_in_single_precision_are_as_good_as_those_of_the_network(radial):
+    model = small_model(torch.float32, radial_chemical_embed=radial, num_scalar_features=32).requires_grad_(False)
+    first, _ = fold(model)
+    table, network = table_of(model, first), TwoBodyNetwork(model, first)
+    assert table is not None
+    exact = TwoBodyNetwork(in_precision(model, torch.float64).requires_grad_(False), first)
+    x = torch.rand((1, 2000), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 0.95 + 0.04
+    types = torch.tensor([0]), torch.ones(x.shape, dtype=torch.int64)
+    grad = torch.randn((2000, first.shape[1]), dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    wanted = exact.gradient(grad, *exact(x, *types)[1:])
+    ours, theirs = ((each.gradient(grad.float(), *each(x, *types)[1:]) - wanted).norm() for each in (table, network))
+    assert table.n_intervals >= 256  # many times the rounding of a coefficient
+    assert ours < 1.5 * theirs < 1e-6 * wanted.norm()
 
 
 def test_what_no_table_resolves_keeps_its_network():
