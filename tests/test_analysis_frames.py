@@ -216,6 +216,9 @@ def test_files_that_are_broken_are_named(files):
     (files / "bad.extxyz").write_text("nothing\n")
     with pytest.raises(ValueError, match="`bad.extxyz` is not extended XYZ"):
         open_trajectory(files / "bad.extxyz")
+    (files / "bad.extxyz").write_text("1\n\nH 0 0 0\n\n1\n\nH 0 0 0\n")  # ASE stops at the empty line
+    with pytest.raises(ValueError, match="`bad.extxyz` is not extended XYZ: an empty line stands between frames"):
+        open_trajectory(files / "bad.extxyz")
     (files / "bad.extxyz").write_text("2\n\nH 0 0 0\nX 0 0 1\n")
     with pytest.raises(ValueError, match="atom 1 of `bad.extxyz` is X, which is no element"):
         open_trajectory(files / "bad.extxyz")

@@ -4,9 +4,8 @@ import bz2
 import gzip
 import io
 import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 import ase
 import ase.io
@@ -17,6 +16,7 @@ from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.frames import Array, Frame, check_frame
 from openmm_allegro.training.npz import read_npz
 from openmm_allegro.units import ENERGY_UNITS
+from openmm_allegro.xyz_text import check_whole
 
 DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 UNIT_FLAGS = ("units", "unit", "energy_units", "energy_unit", "forces_unit", "force_unit", "length_unit")
@@ -70,39 +70,13 @@ def _images(path: Path) -> list[ase.Atoms]:
         # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
         text = DECOMPRESS[path.suffix](path.read_bytes()).decode()
         images = images_in(io.StringIO(text), "extxyz")
-        _check_whole(io.StringIO(text))
+        check_whole(io.StringIO(text))
         return images
     images = images_in(path)
     if path.suffix in (".xyz", ".extxyz"):
         with path.open(encoding="utf-8") as file:
-            _check_whole(file)
+            check_whole(file)
     return images
-
-
-def _check_whole(file: TextIO) -> None:
-    """Refuse what ASE leaves unread without a word: all that follows an empty line between frames."""
-    for _ in texts_of_frames(file):
-        pass
-
-
-def texts_of_frames(file: TextIO) -> Iterator[list[str]]:
-    """The lines of each frame: a count, a comment, that many atoms, and VEC lines, which some programs add."""
-    line = file.readline()
-    while line.strip():
-        try:
-            n_atoms = int(line)
-        except ValueError as error:
-            raise ValueError(f"expected the number of atoms of a frame, found {line.strip()!r}") from error
-        lines = [line, *(file.readline() for _ in range(n_atoms + 1))]
-        if not lines[-1]:
-            raise ValueError(f"the file ends within a frame of {n_atoms} atoms")
-        line = file.readline()
-        while line.lstrip().startswith("VEC"):
-            lines.append(line)
-            line = file.readline()
-        yield lines
-    if any(rest.strip() for rest in file):
-        raise ValueError("an empty line stands between frames, which ends the file for most programs; remove it")
 
 
 def images_in(file: Path | io.StringIO, ending: str | None = None, before: int = 0) -> list[ase.Atoms]:

@@ -19,9 +19,9 @@ from openmm_allegro.training.data import (
     labels_not_found,
     read_frames,
     refuse_labels,
-    texts_of_frames,
 )
 from openmm_allegro.training.frames import Frame, check_frame
+from openmm_allegro.xyz_text import texts_of_frames
 
 OPENERS: dict[str, Callable[..., TextIO]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 FRAMES_OF_A_PIECE = 50

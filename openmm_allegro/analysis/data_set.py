@@ -16,6 +16,7 @@ import mdtraj
 import numpy as np
 
 from openmm_allegro import units
+from openmm_allegro.xyz_text import check_whole
 
 DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 
@@ -31,6 +32,7 @@ def load_data_set(path: Path) -> mdtraj.Trajectory:
     text = DECOMPRESS.get(path.suffix, bytes)(path.read_bytes()).decode()
     try:
         images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
+        check_whole(io.StringIO(text))
     except (ase.io.extxyz.XYZError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"`{path.name}` is not extended XYZ: {error}") from error
     if not images:

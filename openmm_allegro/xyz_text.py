@@ -1,0 +1,30 @@
+"""The text of extended XYZ files, frame by frame."""
+
+from collections.abc import Iterator
+from typing import TextIO
+
+
+def texts_of_frames(file: TextIO) -> Iterator[list[str]]:
+    """The lines of each frame: a count, a comment, that many atoms, and VEC lines, which some programs add."""
+    line = file.readline()
+    while line.strip():
+        try:
+            n_atoms = int(line)
+        except ValueError as error:
+            raise ValueError(f"expected the number of atoms of a frame, found {line.strip()!r}") from error
+        lines = [line, *(file.readline() for _ in range(n_atoms + 1))]
+        if not lines[-1]:
+            raise ValueError(f"the file ends within a frame of {n_atoms} atoms")
+        line = file.readline()
+        while line.lstrip().startswith("VEC"):
+            lines.append(line)
+            line = file.readline()
+        yield lines
+    if any(rest.strip() for rest in file):
+        raise ValueError("an empty line stands between frames, which ends the file for most programs; remove it")
+
+
+def check_whole(file: TextIO) -> None:
+    """Refuse what ASE leaves unread without a word: all that follows an empty line between frames."""
+    for _ in texts_of_frames(file):
+        pass
