@@ -47,7 +47,8 @@ class VibrationalDensity:
     density_error_cm: Array
     """From blocks of frames, (w,)."""
     temperature_k: Measured
-    """Of the whole spectrum, 2/3 of the kinetic energy of an atom; below that of the run, motion has been missed."""
+    """Of the whole spectrum, 2/3 of the kinetic energy of an atom; below that of the run, motion has been missed, or
+    atoms were heavier there than their element."""
 
     @property
     def name(self) -> str:
@@ -97,6 +98,8 @@ def vibrational_density(
     folded to slower, and no correction can tell: a warning says so where the spectrum has not died out at its end, and
     where it ends below the stretching of bonds to hydrogen. Rounded positions, as in XTC files, and a barostat add
     noise, the more the more often frames are written and most of it at high wave numbers; a warning says how much.
+    The temperature is with the masses of the elements: that of hydrogen which was heavier in the run
+    (`hydrogen_mass_amu`) is lower in the ratio of both.
     Errors are from `n_blocks` blocks of frames.
     """
     frames = Frames.of(frames)
