@@ -47,7 +47,7 @@ class VibrationalDensity:
     density_error_cm: Array
     """From blocks of frames, (w,)."""
     temperature_k: Measured
-    """Of the whole spectrum, 2/3 of the kinetic energy of an atom; below that of the run, motion has been missed, or the
+    """Of the whole spectrum, 2/3 of the kinetic energy of an atom; below that of the run, motion has been missed, or
     atoms were heavier there than their element."""
 
     @property
