@@ -11,8 +11,9 @@
 5. leave `report.png`, `figures.json` and the trajectory of the peptide in the output folder.
 
 Embedding is mechanical: the peptide feels the water by the charges and radii of Amber14, and the model only itself.
-A model is trained on SPICE dipeptides by `openmm-allegro train examples/recipes/spice_dipeptides.toml`. Without
-`--weights` a small one learns the force field itself from frames that this script makes (`force_field_frames.py`).
+A model is trained on SPICE dipeptides by `openmm-allegro train examples/recipes/spice_dipeptides.toml
+--data-root DATA`. Without `--weights` a small one learns the force field itself from frames that this script makes
+(`force_field_frames.py`).
 
 What it showed once, with 27,000 weights (cutoff 4.5 Å, l_max 2, 2 layers, 32 scalars, 16 tensor features, ZBL) after
 1,687 steps of batches of 5 on the SPICE dipeptides, force MAE 78 meV/Å on their validation frames, `--padding-nm 0.6`:
