@@ -10,6 +10,7 @@ import pytest
 from trajectories import atoms
 
 from openmm_allegro.analysis.analyze import analyze_trajectories, compare_trajectories
+from openmm_allegro.analysis.asked import results_as_asked
 from openmm_allegro.analysis.logs import log_results
 from openmm_allegro.analysis.msd import mean_squared_displacement
 from openmm_allegro.analysis.rdf import radial_distribution
@@ -89,6 +90,15 @@ def test_errors_of_several_runs_are_over_the_runs(files):
     assert figures["n_runs"] == 2
     assert figures["msd"]["msd_O"]["diffusion_cm2_per_s"] == pytest.approx(np.mean(of_each))
     assert figures["msd"]["msd_O"]["diffusion_cm2_per_s_error"] == pytest.approx(np.ptp(of_each) / 2)
+
+
+def test_results_come_in_the_order_asked_for_and_are_means_over_the_runs(files):
+    runs = [open_trajectory(files / name, files / "run.pdb") for name in ("run.xtc", "again.xtc")]
+    motion, structure = results_as_asked(["msd:element=O", "rdf:pair=O-O:r_max_nm=0.7"], runs)
+    alone = [mean_squared_displacement(each, "O").diffusion_cm2_per_s for each in runs]
+    assert motion.figures()["diffusion_cm2_per_s"] == pytest.approx((np.mean(alone), np.ptp(alone) / 2))
+    curves = [radial_distribution(each, ("O", "O"), r_max_nm=0.7).g for each in runs]
+    assert structure.curve().y == pytest.approx(np.mean(curves, axis=0))
 
 
 def test_the_log_alone_is_enough(files):

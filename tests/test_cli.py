@@ -34,6 +34,9 @@ VERBS = (
     "ensemble",
     "calibrate",
     "select",
+    "prepare",
+    "convert",
+    "lammps",
 )
 
 

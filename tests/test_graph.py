@@ -33,6 +33,7 @@ TOLERANCES = {"double": 1e-10, "single": 2e-5}
 @pytest.fixture
 def _dtype_as_before():
     """Nequip changes the default dtype of the process; put it back afterwards."""
+    pytest.importorskip("nequip", reason="nequip is not installed")
     before = torch.get_default_dtype()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -206,8 +206,11 @@ def test_barostats_rescale_the_mixed_system(interpolate):
     system = mixed(topology, force_field(topology), interpolate=interpolate)
     assert system.usesPeriodicBoundaryConditions()
     plain = copy.deepcopy(system)
-    system.addForce(openmm.MonteCarloBarostat(1.0, 300.0, 1))
-    context = context_at(system, positions, openmm.LangevinMiddleIntegrator(300, 1.0, 0.0002))
+    barostat, integrator = openmm.MonteCarloBarostat(1.0, 300.0, 1), openmm.LangevinMiddleIntegrator(300, 1.0, 0.0002)
+    barostat.setRandomNumberSeed(1)
+    integrator.setRandomNumberSeed(1)
+    system.addForce(barostat)
+    context = context_at(system, positions, integrator)
     before = context.getState().getPeriodicBoxVolume()._value
     context.getIntegrator().step(20)
     state = context.getState(positions=True, energy=True)

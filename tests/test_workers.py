@@ -38,7 +38,7 @@ def test_a_forked_process_has_workers_of_its_own():
     child = fork.Process(target=lambda: there.send(potential(positions, cell, types)[0].item()), daemon=True)
     child.start()
     try:
-        assert here.poll(20.0), "the forked process does not answer"
+        assert here.poll(300.0), "the forked process does not answer"
         assert here.recv() == pytest.approx(energy, rel=1e-12)
     finally:
         child.kill()
