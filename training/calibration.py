@@ -113,7 +113,11 @@ def likeliest_factor(errors: Array, spreads: Array) -> float:
 
 def tells(spreads: Array) -> NDArray[np.bool_]:
     """Which spreads say something of a factor, see `SMALLEST_SPREAD`."""
-    return np.asarray(spreads > SMALLEST_SPREAD * np.sqrt(np.mean(np.square(spreads))))
+    return np.asarray(spreads > _smallest(spreads))
+
+
+def _smallest(spreads: Array) -> float:
+    return SMALLEST_SPREAD * float(np.sqrt(np.mean(np.square(spreads))))
 
 
 def likeliest_factors(found: Comparison) -> Factors:
@@ -145,7 +149,7 @@ def coverage(errors: Array, spreads: Array) -> Array:
     any interval. NaN where nothing is left. errors, spreads: of shapes that broadcast.
     """
     spreads = np.broadcast_to(spreads, errors.shape)
-    counts = tells(spreads) | (np.abs(errors) > SMALLEST_SPREAD * np.sqrt(np.mean(np.square(spreads))))
+    counts = np.maximum(np.abs(errors), spreads) > _smallest(spreads)
     if not counts.any():
         return np.full(len(CONFIDENCE), np.nan)
     widths = np.sqrt(2) * erfinv(CONFIDENCE)  # in standard deviations
