@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a little of everything, in two minutes")
     options = parser.parse_args()
     if options.quick:
-        options.minutes, options.runs, options.ps = 0.2, 2, 1.6
+        options.runs, options.ps = 2, 1.6
     output: Path = options.output
     if output.exists():
         parser.error(f"`{output}` exists already and is kept as it is; name another folder with `--output`")
@@ -63,7 +63,7 @@ def main() -> None:
     model, training_errors = options.weights, None
     if model is None:
         console.rule("training")
-        trained = train(training_config(options.data, options.minutes), output / "training")
+        trained = train(training_config(options.data, options.minutes, options.quick), output / "training")
         model, training_errors = trained.best_model, trained.validation.as_dict()
         console.print(trained.validation.table())
 
@@ -96,10 +96,18 @@ def main() -> None:
     console.print(f"model: {model}\npicture: {picture}")
 
 
-def training_config(data: Path, minutes: float) -> TrainingConfig:
-    """What `electrolyte.toml` says, for so many minutes."""
+def training_config(data: Path, minutes: float, quick: bool) -> TrainingConfig:
+    """What `electrolyte.toml` says, for so many minutes; quick: a few steps."""
     config = load_config(HERE / "electrolyte.toml", data)
-    return config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
+    if not quick:
+        return config.model_copy(update={"run": config.run.model_copy(update={"max_time_minutes": minutes})})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"n_train": 100, "n_validation": 10}),
+            "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10}),
+            "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 300}),
+        }
+    )
 
 
 def run(frame: Frame, model: Path, ps: float, folder: Path, seed: int) -> SimulateResult:
