@@ -143,10 +143,10 @@ def _draw(
 
 
 def _near(atoms: ase.Atoms) -> list[NDArray[np.int64]]:
-    """For each position those that are closer than `CLOSEST`."""
-    first, second = neighbor_list("ij", atoms, CLOSEST)
-    others = first != second
-    return np.split(second[others], np.cumsum(np.bincount(first[others], minlength=len(atoms)))[:-1])
+    """For each position the others that are closer than `CLOSEST`, each once, also where two of its images are."""
+    pairs = np.unique(np.stack(neighbor_list("ij", atoms, CLOSEST), axis=1), axis=0)
+    first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
+    return np.split(second, np.cumsum(np.bincount(first, minlength=len(atoms)))[:-1])
 
 
 def _listed(by_element: Mapping[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ase.neighborlist import neighbor_list
 
 from openmm_allegro.systems.crystal import charge_of, crystal
 from openmm_allegro.systems.crystal_data import CRYSTALS
-from openmm_allegro.systems.disorder import CLOSEST, whole_numbers
+from openmm_allegro.systems.disorder import CLOSEST, drawn, whole_numbers
 from openmm_allegro.systems.files import shortest_distance
 from openmm_allegro.systems.slab import slab
 
@@ -186,6 +187,15 @@ Li1 Li 0.5 0.5 0.5 {li}
 def test_partial_occupancies_of_a_cif_file_are_drawn(tmp_path):
     (tmp_path / "half.cif").write_text(CIF.format(li=0.5, more="Zr1 Zr 0.5 0.5 0.0 0.75\nTa1 Ta 0.5 0.5 0.0 0.25"))
     assert crystal(tmp_path / "half.cif", (2, 2, 1)).get_chemical_formula() == "Li2O4TaZr3"
+
+
+def test_positions_that_are_neighbours_twice_are_counted_once():
+    # in a cell of 3 Å two positions 1.5 Å apart see each other to both sides
+    places = np.array([[0, 0, 0], [1.5, 0, 0], [0, 3, 0], [1.5, 3, 0]])
+    lattice = ase.Atoms("Li4", places, cell=[3, 6, 6], pbc=True)
+    for seed in range(20):
+        atoms = drawn(lattice, np.zeros(4, dtype=np.int64), {0: {"Li": 0.5}}, np.random.default_rng(seed))
+        assert sorted(atoms.positions[:, 1]) == [0, 3]
 
 
 def test_positions_too_close_for_the_occupancy_are_refused(tmp_path):
