@@ -196,3 +196,12 @@ def test_the_spread_of_a_fit_to_noisy_energies_is_its_error(model):
     # σ_E comes from 60 residuals less 8 that are fitted: sqrt(1 - 8/60) = 0.93, ± 1/sqrt(2·52·8) = 0.035, three times
     np.testing.assert_allclose(np.sqrt(np.mean(np.square(sigmas), axis=0)) / known, 0.93, atol=0.1)
     assert np.mean(squares) == pytest.approx(1 / 0.93**2, rel=0.5)  # sqrt(2 / (8 features · 8 fits)) = 0.18, thrice
+
+
+def test_the_model_of_the_caller_stays_as_it_was():
+    given = small_model(avg_num_neighbors=3.0).train()
+    trained = [weight.requires_grad for weight in given.parameters()]
+    assert any(trained)
+    last_layer_ensemble(given, toy_frames(10), LastLayerOptions(n_members=2))
+    assert given.training
+    assert [weight.requires_grad for weight in given.parameters()] == trained

@@ -10,6 +10,7 @@ Symbols used in this file
     f  frames        n  atoms of a batch        h  features that the last layer reads
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def last_layer_ensemble(
     options = options or LastLayerOptions()
     if options.n_members < 2 or options.n_members % 2:
         raise ValueError(f"`members` is {options.n_members}; the members come in pairs, so give an even number")
-    model = model.eval().requires_grad_(False)
+    model = copy.deepcopy(model).eval().requires_grad_(False)
     dataset = FrameDataset(frames, model.config.type_names, model.config.r_max, model.dtype)
     precision = posterior_precision(model, dataset, options.n_force_frames, batch_size)
     generator = torch.Generator().manual_seed(options.seed)
