@@ -37,14 +37,6 @@ def weights_at(options: LossOptions, progress: float) -> Weights:
     return Weights(*(first if last is None else first + share * (last - first) for first, last in pairs))
 
 
-def weighted_loss(prediction: Prediction, batch: Batch, options: LossOptions, progress: float = 1.0) -> Tensor:
-    """Sum of the weighted mean errors; a label that is NaN (not known) does not count.
-
-    progress: share of the run that is over; validations take the weights of its end, so that they compare.
-    """
-    return sum_of_terms(weighted_terms(prediction, batch, options, progress), batch)
-
-
 def sum_of_terms(terms: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """The loss from what `weighted_terms` gives of a batch."""
     return torch.stack([term.to(batch.forces.dtype) for term in terms.values()]).sum()
@@ -53,7 +45,11 @@ def sum_of_terms(terms: Mapping[str, Tensor], batch: Batch) -> Tensor:
 def weighted_terms(
     prediction: Prediction, batch: Batch, options: LossOptions, progress: float = 1.0
 ) -> dict[str, Tensor]:
-    """Weighted mean errors of the energies, forces and stresses that have a weight, by these names."""
+    """Weighted mean errors of the energies, forces and stresses that have a weight, by these names.
+
+    A label that is NaN (not known) does not count. progress: share of the run that is over; validations take the
+    weights of its end, so that they compare.
+    """
     weights = weights_at(options, progress)
     terms: dict[str, Tensor] = {}
     if weights.energy > 0:
