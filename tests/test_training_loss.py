@@ -326,6 +326,11 @@ def test_statistics_agree_with_numpy():
     assert average_neighbours(dataset(frames)) == pytest.approx(expected)
 
 
+def test_forces_that_symmetry_makes_zero_give_no_scale():
+    frames = [dataclasses.replace(frame, forces=1e-9 * frame.forces) for frame in toy_frames(3)]
+    assert force_scales(frames, TYPES) == {"H": 1.0, "O": 1.0}
+
+
 def test_fitted_shifts_are_the_least_squares_solution():
     frames = toy_frames(9)
     counts = np.array([[f.symbols.count("H"), f.symbols.count("O")] for f in frames], float)

@@ -23,6 +23,8 @@ from openmm_allegro.training.splits import sums_of
 
 log = logging.getLogger(__name__)
 STATISTICS_FILE = "statistics.json"
+ZERO_FORCE = 1e-4
+"""Smaller forces are roundings of those that symmetry makes zero, as in perfect crystals [eV/Å]."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ def average_neighbours(*datasets: FrameDataset) -> float:
 
 
 def force_scales(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
-    """Root mean square of the force components on each type of atom [eV/Å]; 1 where there are none."""
+    """Root mean square of the force components on each type of atom [eV/Å]; 1 where there are none but zeros."""
     sums = sums_of(frames)
-    return {name: sums.force_rms(name) or 1.0 for name in type_names}
+    sizes = {name: sums.force_rms(name) for name in type_names}
+    return {name: size if size > ZERO_FORCE else 1.0 for name, size in sizes.items()}
 
 
 def fitted_shifts(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[str, float]:
