@@ -25,7 +25,7 @@ def free_waters(n_frames, n, cell, seed=0):
 
 def test_free_dipoles_have_the_constant_of_the_langevin_limit():
     n, temperature = 27, 300.0
-    found = dielectric_constant(free_waters(4000, n, TRICLINIC), SPCE, temperature_k=temperature)
+    found = dielectric_constant(free_waters(4000, n, TRICLINIC), SPCE, temperature_k=temperature, n_blocks=50)
     mu_debye = 2.351  # of SPC/E water (Berendsen, Grigera, Straatsma 1987)
     assert found.dipole_debye.value == pytest.approx(mu_debye, abs=2e-3)
     mu = mu_debye * 3.33564e-30  # C m
@@ -34,7 +34,7 @@ def test_free_dipoles_have_the_constant_of_the_langevin_limit():
     # a sum of 4,000 squares of three Gaussians is known to √(2 / 12000) = 1.3 %
     assert found.constant.value - 1 == pytest.approx(expected - 1, rel=0.04)
     assert found.kirkwood.value == pytest.approx(1.0, rel=0.04)
-    assert found.kirkwood.error == pytest.approx(0.013, rel=0.7)
+    assert found.kirkwood.error == pytest.approx(0.013, rel=0.3)  # fifty blocks: 10 %
     assert found.running_constant[-1] == pytest.approx(found.constant.value)
 
 
