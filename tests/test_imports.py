@@ -110,9 +110,13 @@ def modules() -> dict[str, Path]:
 def imported(path: Path, *, lazily: bool) -> set[str]:
     """Modules of this package that a file imports: `force`, `training.run`, …"""
     tree = ast.parse(path.read_text())
-    nodes = [node for node in (ast.walk(tree) if lazily else tree.body) if isinstance(node, ast.ImportFrom)]
-    ours = [node for node in nodes if f"{node.module}.".startswith("openmm_allegro.")]
-    dotted = {f"{node.module}.{alias.name}" for node in ours for alias in node.names}
+    dotted: set[str] = set()
+    for node in ast.walk(tree) if lazily else tree.body:
+        if isinstance(node, ast.Import):
+            dotted |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            dotted |= {f"{node.module}.{alias.name}" for alias in node.names}
+    dotted = {name for name in dotted if name.startswith("openmm_allegro.")}
     named = {name.removeprefix("openmm_allegro.") for name in dotted}  # of modules, and of what is in them
     return {name if name in modules() else name.rpartition(".")[0] for name in named} - {""}
 
