@@ -18,10 +18,11 @@ from openmm import unit
 
 from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble_file import from_bytes, to_bytes
-from openmm_allegro.export import ForceModule, script_module
+from openmm_allegro.export import ForceModule
 from openmm_allegro.kernels import triton_problem
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedModel, ScriptedPotential
+from openmm_allegro.torchscript import script
 from openmm_allegro.workers import work_on
 
 log = logging.getLogger("openmm_allegro")
@@ -89,7 +90,7 @@ def torchforce_problem() -> str | None:
     try:
         system = openmm.System()
         system.addParticle(1.0)
-        system.addForce(openmmtorch.TorchForce(torch.jit.script(_SumOfSquares())))
+        system.addForce(openmmtorch.TorchForce(script(_SumOfSquares())))
         context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
         context.setPositions([openmm.Vec3(0.5, 0, 0)])
         energy = context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
@@ -129,7 +130,7 @@ def torch_force(module: ForceModule, parameter: str | None) -> openmm.Force:
     """The force as openmm-torch's TorchForce; `parameter` is the name of the global parameter that scales it."""
     import openmmtorch
 
-    force = openmmtorch.TorchForce(script_module(module))
+    force = openmmtorch.TorchForce(script(module))
     force.setOutputsForces(True)
     force.setUsesPeriodicBoundaryConditions(module.periodic)
     if parameter is not None:

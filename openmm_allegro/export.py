@@ -4,7 +4,6 @@ Symbols used in this file
     N  particles of the System        n  atoms that the model acts on
 """
 
-import io
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from openmm_allegro import units
 from openmm_allegro.checkpoint import write_whole
 from openmm_allegro.potential import Potential
 from openmm_allegro.scripted import ScriptedPotential
+from openmm_allegro.torchscript import script, script_bytes
 
 
 class ForceModule(torch.nn.Module):
@@ -107,11 +107,4 @@ def export_torchscript(module: ForceModule, path: str | Path) -> None:
         "units": {"length": "nm", "energy": "kJ/mol", "forces": "kJ/mol/nm"},
         "torch": torch.__version__,
     }
-    content = io.BytesIO()
-    torch.jit.save(script_module(module), content, _extra_files={"metadata.json": json.dumps(metadata)})
-    write_whole(path, content.getvalue())
-
-
-def script_module(module: ForceModule) -> torch.jit.ScriptModule:
-    """Compile a force for `openmmtorch.TorchForce`."""
-    return torch.jit.script(module.eval())
+    write_whole(path, script_bytes(script(module), {"metadata.json": json.dumps(metadata)}))

@@ -1,6 +1,5 @@
 """A model file to a TorchScript file that nequip's programs read: `NequIPCalculator`, LAMMPS' `pair_style allegro`."""
 
-import io
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from openmm_allegro.checkpoint import dtype_of, write_whole
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.ensemble_file import load_for_dynamics
 from openmm_allegro.graph import GraphPotential
+from openmm_allegro.torchscript import script, script_bytes
 
 ENDING = ".nequip.pth"
 """By which nequip's programs know how to read a file."""
@@ -26,9 +26,7 @@ def export_graph(model_path: Path | str, output: Path | str, precision: str = "s
         raise ValueError(f"`output` is `{output}`, but nequip's programs read files that end in `{ENDING}`")
     model = load_for_dynamics(model_path, dtype_of(precision))
     extra = graph_metadata(model.config, model.dtype)
-    content = io.BytesIO()
-    torch.jit.save(torch.jit.script(GraphPotential(model).eval()), content, _extra_files=extra)
-    write_whole(output, content.getvalue())
+    write_whole(output, script_bytes(script(GraphPotential(model)), extra))
     return {"file": output, "type_names": list(model.config.type_names), "precision": precision}
 
 

@@ -3,7 +3,6 @@
 The file computes energies and forces with its own operators and precision; the neighbours come from our list.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from openmm_allegro.checkpoint import DTYPES
 from openmm_allegro.neighbors import Neighbors
+from openmm_allegro.torchscript import load_script
 
 
 class ScriptedConfig(NamedTuple):
@@ -58,7 +58,7 @@ def script_metadata(content: bytes) -> dict[str, str]:
     names = ("r_max", "type_names", "num_types", "n_species", "model_dtype", "default_dtype", "allow_tf32")
     more = ("per_edge_type_cutoff", "nequip_version", "torch_version", "config")
     extra = dict.fromkeys(names + more, "")
-    torch.jit.load(io.BytesIO(content), map_location="cpu", _extra_files=extra)
+    load_script(content, extra)
     texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in extra.items()}
     return {name: text for name, text in texts.items() if text}
 
@@ -69,7 +69,7 @@ class ScriptedPotential(torch.nn.Module):
     def __init__(self, model: ScriptedModel, skin: float = 1.0) -> None:
         """skin: how far beyond the cutoff the neighbour list reaches [Å]."""
         super().__init__()
-        self.network = torch.jit.load(io.BytesIO(model.content), map_location="cpu").eval()
+        self.network = load_script(model.content).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self.model = model

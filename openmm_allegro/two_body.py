@@ -12,6 +12,7 @@ from torch import Tensor
 
 from openmm_allegro.dense import HiddenLayers, Linear, dense_weights, live_weights
 from openmm_allegro.model import Allegro
+from openmm_allegro.torchscript import without_deprecation
 
 DEGREE = 5
 MOST_TABLE_BYTES = 2**27
@@ -195,7 +196,8 @@ def features_and_slopes(network: TwoBodyNetwork, x: Tensor, pair: int) -> tuple[
     def features(x: Tensor) -> Tensor:
         return network(x.unsqueeze(0), centre_types, neighbour_types)[0]
 
-    return torch.func.jvp(features, (x,), (torch.ones_like(x),))
+    with without_deprecation():  # at its first call torch scripts some functions
+        return torch.func.jvp(features, (x,), (torch.ones_like(x),))
 
 
 def design_matrix(places: Tensor, n_intervals: int, derivative: bool) -> Tensor:

@@ -6,7 +6,6 @@ Symbols used in this file
 
 import copy
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from openmm_allegro.neighbors import NeighborPairs
 from openmm_allegro.potential import Block, Potential, Total, add_block
+from openmm_allegro.torchscript import script
 
 COMPILE_AFTER = 40
 """Blocks; compiling takes seconds, which a short run does not win back."""
@@ -53,7 +53,7 @@ class Workers:
         """Add all blocks, given by their rows of `pairs` (b,), to `total`."""
         self.evaluated += len(rows)
         if not self.is_compiled and self.evaluated > COMPILE_AFTER:
-            self.blocks = [compiled(self.blocks[0])] * len(self.devices)
+            self.blocks = [script(self.blocks[0])] * len(self.devices)
             self.is_compiled = True
         if len(rows) == 1:
             add_block(self.blocks[0], pairs, rows[0], types, total)
@@ -73,13 +73,6 @@ class Workers:
         for own in self.threads.map(work, range(len(self.devices))):
             for ours, theirs in zip(total, own, strict=True):
                 ours.add_(theirs.to(ours.device))
-
-
-def compiled(block: torch.nn.Module) -> torch.nn.Module:
-    """The block as TorchScript, which runs without Python's lock."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
-        return torch.jit.script(block.eval())
 
 
 def _one_thread() -> None:

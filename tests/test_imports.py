@@ -19,6 +19,7 @@ LAYERS = [
         "lammps.mpi_library",
         "simulation.run_lock",
         "xyz_text",
+        "torchscript",
     },
     {
         "config",
@@ -102,7 +103,7 @@ COMMAND_LINE = (
 def modules() -> dict[str, Path]:
     """The library's own modules by name: `force`, `lammps.run`, … without the analyses."""
     package = ROOT / "openmm_allegro"
-    paths = [path for path in package.rglob("*.py") if path.stem != "__init__"]
+    paths = [path for path in package.rglob("*.py") if path.stem not in ("__init__", "__main__")]
     named = {".".join(path.relative_to(package).with_suffix("").parts): path for path in paths}
     return {name: path for name, path in named.items() if not name.startswith("analysis.")}
 
@@ -154,6 +155,12 @@ def test_the_package_and_its_help_do_not_load_torch_or_openmm():
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_command_runs_as_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "openmm_allegro", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("openmm-allegro ")
 
 
 def test_python_that_was_started_in_a_clone_finds_all_parts_of_it():

@@ -19,13 +19,14 @@ from openmm import app, unit  # noqa: E402
 from openmm_allegro import AllegroCalculator, AllegroForce, units  # noqa: E402
 from openmm_allegro.checkpoint import load_model, read_metadata, save_model  # noqa: E402
 from openmm_allegro.cli import main  # noqa: E402
-from openmm_allegro.export import ForceModule, script_module  # noqa: E402
+from openmm_allegro.export import ForceModule  # noqa: E402
 from openmm_allegro.model_file import convert_file, describe_model, loaded  # noqa: E402
 from openmm_allegro.nequip.file import converted, read_nequip  # noqa: E402
 from openmm_allegro.nequip.options import config_of_options  # noqa: E402
 from openmm_allegro.potential import Potential  # noqa: E402
 from openmm_allegro.recognise import recognise  # noqa: E402
 from openmm_allegro.scripted import ScriptedPotential, scripted_model  # noqa: E402
+from openmm_allegro.torchscript import script  # noqa: E402
 
 pytest.importorskip("allegro.model", reason="nequip-allegro is not installed")
 from nequip_files import (  # noqa: E402
@@ -173,8 +174,8 @@ def test_a_copied_system_of_a_model_run_as_it_is_has_forces_that_are_minus_the_s
 def test_a_model_run_as_it_is_can_be_scripted_for_torchforce(folder):
     positions, cell, types = random_atoms(16, 5.5)
     potential = ScriptedPotential(scripted_model(folder / "gnn.nequip.pth", 1.0, 1.0))
-    script = script_module(ForceModule(potential, types, None, periodic=True, scaled=False))
-    energy, forces = script(positions * units.ANGSTROM_TO_NM, cell * units.ANGSTROM_TO_NM)
+    scripted = script(ForceModule(potential, types, None, periodic=True, scaled=False))
+    energy, forces = scripted(positions * units.ANGSTROM_TO_NM, cell * units.ANGSTROM_TO_NM)
     expected = torch.load(folder / "gnn.numbers")
     torch.testing.assert_close(energy, expected[0] * units.EV_TO_KJ_PER_MOL, rtol=1e-12, atol=0)
     scale = units.EV_PER_ANGSTROM_TO_KJ_PER_MOL_NM

@@ -26,6 +26,7 @@ from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
 from openmm_allegro.nequip.weights import copy_nequip_weights
 from openmm_allegro.structure import Structure
+from openmm_allegro.torchscript import script, script_bytes
 
 NEEDED: dict[Peer, tuple[str, ...]] = {
     "openmm-ml": ("openmmml", "nequip", "allegro"),
@@ -176,7 +177,7 @@ def _write_example(example: object, config: AllegroConfig, path: Path) -> None:
     holder = torch.nn.Module()
     for name in (getattr(AtomicDataDict, f"{name}_KEY") for name in names):
         holder.register_buffer(name, data[name])
-    torch.jit.save(torch.jit.script(holder), path)
+    path.write_bytes(script_bytes(script(holder)))
 
 
 def write_nequip_checkpoint(model: Allegro, path: Path) -> None:

@@ -25,6 +25,7 @@ from openmm_allegro.nequip.parts import allegro_parts, config_of_parts
 from openmm_allegro.nequip.weights import copy_named_weights
 from openmm_allegro.recognise import NAMES, Kind
 from openmm_allegro.scripted import script_metadata
+from openmm_allegro.torchscript import load_script
 
 LENGTH_UNITS = {"angstrom": 1.0, "nm": units.NM_TO_ANGSTROM, "bohr": units.BOHR_TO_ANGSTROM}
 ZBL_UNITS = ("eV", "angstrom")
@@ -226,7 +227,7 @@ def _torchscript(path: str | Path) -> NequipModel:
         for name in ("nequip_version", "torch_version")
         if name in metadata
     }
-    return _of_network(path, torch.jit.load(str(path), map_location="cpu"), "torchscript", versions)
+    return _of_network(path, load_script(path), "torchscript", versions)
 
 
 def _of_network(
