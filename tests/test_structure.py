@@ -11,7 +11,7 @@ from conftest import small_model
 from openmm import app, unit
 
 from openmm_allegro.force import AllegroForce
-from openmm_allegro.structure import read_structure, write_structure
+from openmm_allegro.structure import read_structure, write_positions, write_structure
 
 TRICLINIC = [[0.3, 4.5, 0.5], [-4.0, 1.2, 2.5], [0.2, -0.9, 5.0]]
 """Rows are vectors [Å]; right-handed, in nobody's standard orientation, and not reduced."""
@@ -78,6 +78,14 @@ def test_a_written_structure_is_read_again(tmp_path, suffix):
     assert again.topology.getNumResidues() == 2  # mmCIF joined copies whose chains had one name
     lengths = again.topology.getUnitCellDimensions().value_in_unit(unit.nanometer)
     np.testing.assert_allclose(list(lengths), [1.1, 0.55, 0.55], atol=1e-4)
+
+
+def test_atoms_with_more_names_than_a_pdb_file_has_are_written_as_mmcif(tmp_path):
+    ase.io.write(tmp_path / "silver.extxyz", ase.Atoms("Ag", cell=np.eye(3) * 3, pbc=True) * (5, 5, 5))
+    structure = read_structure(tmp_path / "silver.extxyz")
+    path = write_positions(tmp_path, "final", structure.topology, structure.positions_nm)
+    assert path.name == "final.cif"  # Ag100 would be another Ag10 in a PDB file, and left out when it is read
+    np.testing.assert_allclose(read_structure(path).positions_nm, structure.positions_nm, atol=1e-4)
 
 
 def test_copies_keep_chains_residues_and_bonds(tmp_path):
