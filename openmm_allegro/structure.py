@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
+from openmm_allegro.xyz_text import check_file
 
 if TYPE_CHECKING:
     import ase
@@ -127,6 +128,7 @@ def _from_ase(path: Path) -> Structure:
     import ase.io
 
     atoms = ase.io.read(path, index=-1, parallel=False)  # under MPI it would wait for ranks that do not read
+    check_file(path)  # the last frame may be behind an empty line
     assert isinstance(atoms, ase.Atoms)  # one index, one frame
     return structure_from_atoms(atoms)
 

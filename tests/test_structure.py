@@ -126,6 +126,9 @@ def test_files_that_are_no_structures_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not atoms")
     with pytest.raises(ValueError, match="notes.txt` could not be read as a structure"):
         read_structure(tmp_path / "notes.txt")
+    (tmp_path / "joined.xyz").write_text("1\n\nH 0 0 0\n\n1\n\nO 0 0 0\n")
+    with pytest.raises(ValueError, match="joined.xyz` could not be .*: an empty line stands between frames"):
+        read_structure(tmp_path / "joined.xyz")
     ase.io.write(tmp_path / "free.xyz", one_molecule())
     with pytest.raises(ValueError, match="`replicate` copies a periodic box, and .*free.xyz` has none"):
         read_structure(tmp_path / "free.xyz", (2, 1, 1))
