@@ -32,7 +32,7 @@ from openmm_allegro.neighbors import Neighbors, pad_rows
 from openmm_allegro.outputs import check_outputs
 from openmm_allegro.potential import even_blocks, usual_block_edges
 from openmm_allegro.spread import Members, frame_with_spread
-from openmm_allegro.xyz_text import check_whole
+from openmm_allegro.xyz_text import check_file
 
 Array = NDArray[np.float64]
 COLUMNS = (
@@ -172,9 +172,7 @@ def _frames(path: Path, topology: str | Path | None) -> Iterator[ase.Atoms]:
 
 def _frames_of_ase(path: Path) -> Iterator[ase.Atoms]:
     try:
-        if path.suffix.lower() in (".xyz", ".extxyz"):
-            with path.open(encoding="utf-8") as file:
-                check_whole(file)
+        check_file(path)
         yield from ase.io.iread(path, index=":")
     except Exception as error:  # every format of ASE fails in its own way
         raise ValueError(

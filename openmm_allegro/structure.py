@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
+from openmm_allegro.xyz_text import check_file
 
 if TYPE_CHECKING:
     import ase
@@ -74,8 +75,7 @@ def structure_files(name: str) -> tuple[str, str]:
 
 def write_positions(folder: Path, name: str, topology: app.Topology, positions_nm: Array) -> Path:
     """Write positions (n, 3) [nm] and the topology's box in the same way."""
-    reach = np.abs(positions_nm).max()
-    fits = topology.getNumAtoms() < 100_000 and reach < WIDEST_PDB_NM
+    fits = topology.getNumAtoms() < 100_000 and np.abs(positions_nm).max() < WIDEST_PDB_NM and names_fit_pdb(topology)
     pdb, cif = structure_files(name)
     writer, file_name = (app.PDBFile, pdb) if fits else (app.PDBxFile, cif)
     path = folder / file_name
@@ -83,6 +83,12 @@ def write_positions(folder: Path, name: str, topology: app.Topology, positions_n
     with temporary.open("w") as file:
         writer.writeFile(topology, positions_nm * unit.nanometer, file, keepIds=True)
     return temporary.replace(path)
+
+
+def names_fit_pdb(topology: app.Topology) -> bool:
+    """Whether no two atoms of a residue have one name in a PDB file, which cuts names to four letters."""
+    names = [(atom.residue.index, atom.name[:4]) for atom in topology.atoms()]
+    return len(set(names)) == len(names)
 
 
 def _read(path: Path) -> Structure:
@@ -122,6 +128,7 @@ def _from_ase(path: Path) -> Structure:
     import ase.io
 
     atoms = ase.io.read(path, index=-1, parallel=False)  # under MPI it would wait for ranks that do not read
+    check_file(path)  # the last frame may be behind an empty line
     assert isinstance(atoms, ase.Atoms)  # one index, one frame
     return structure_from_atoms(atoms)
 

@@ -1,7 +1,13 @@
 """The text of extended XYZ files, frame by frame."""
 
-from collections.abc import Iterator
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TextIO
+
+OPENERS: dict[str, Callable[..., TextIO]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
 def texts_of_frames(file: TextIO) -> Iterator[list[str]]:
@@ -28,3 +34,11 @@ def check_whole(file: TextIO) -> None:
     """Refuse what ASE leaves unread without a word: all that follows an empty line between frames."""
     for _ in texts_of_frames(file):
         pass
+
+
+def check_file(path: Path) -> None:
+    """The same of a file, compressed or not; one of another format passes."""
+    opener = OPENERS.get(path.suffix)
+    if Path(path.stem if opener else path).suffix.lower() in (".xyz", ".extxyz"):
+        with (opener or open)(path, "rt", encoding="utf-8") as file:
+            check_whole(file)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
-from openmm_allegro.structure import read_structure, structure_from_atoms
+from openmm_allegro.structure import names_fit_pdb, read_structure, structure_from_atoms
 from openmm_allegro.systems.water import System
 
 Array = NDArray[np.float64]
@@ -73,6 +73,11 @@ def write_system(system: System, output: Path, r_max: float | None = None) -> Bu
     atoms = atoms_of_system(system)
     if output.suffix.lower() == ".pdb" and len(atoms) > 99_999:
         raise ValueError(f"a PDB file has room for 99999 atoms, and these are {len(atoms)}; write .cif")
+    if output.suffix.lower() == ".pdb" and not names_fit_pdb(topology):
+        raise ValueError(
+            f"a PDB file has room for names of four letters, in which some of these {len(atoms)} atoms would share a "
+            "name, and readers leave all but one of them out; write .cif"
+        )
     widths = [] if box is None else [float(width) for width in box_widths(numbers_nm(box))]
     if r_max is not None and widths and min(widths) < 2 * r_max * units.ANGSTROM_TO_NM:
         raise ValueError(

@@ -134,6 +134,8 @@ def electrolyte(
         exact = molal * mass / 1000 if molal is not None else _units_of_molar(molar or 0.0, *volumes, salt)
         formula_units = round(exact)
         if formula_units < 1:
+            if density_g_per_cm3 is not None:  # too large a density, as of kg/m³, leaves no room for the salt
+                _check_density(density_g_per_cm3, mass, cm3)
             raise ValueError(
                 f"this concentration of {salt} in {n_molecules} molecules is {exact:.2g} formula units; ask for "
                 f"{round(n_molecules / max(exact, 1e-9)) + 1} molecules or more"
@@ -173,9 +175,13 @@ def _volume(recipe: Recipe, density: float | None) -> float:
         if np.isnan(recipe.volume):
             raise ValueError(NO_DENSITY)
         return recipe.volume
-    ideal = recipe.mass * CM3_PER_MOL_TO_ANGSTROM3 / recipe.volume
-    if density > DENSEST * ideal:
-        raise ValueError(
-            f"`density_g_per_cm3` is {density}, but ideal mixing gives {ideal:.3f}; such a liquid is not known"
-        )
+    _check_density(density, recipe.mass, recipe.volume / CM3_PER_MOL_TO_ANGSTROM3)
     return recipe.mass / density * CM3_PER_MOL_TO_ANGSTROM3
+
+
+def _check_density(density: float, mass: float, cm3: float) -> None:
+    """mass: [g]; cm3: the volume of as much by ideal mixing, NaN where that is not known."""
+    if density > DENSEST * mass / cm3:
+        raise ValueError(
+            f"`density_g_per_cm3` is {density}, but ideal mixing gives {mass / cm3:.3f}; such a liquid is not known"
+        )

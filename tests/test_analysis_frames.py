@@ -173,6 +173,9 @@ def test_missing_files_are_named(files):
         open_trajectory(files / "run.xtc", files / "absent.pdb")
     with pytest.raises(ValueError, match="`run.xtc` holds no elements; give a structure file"):
         open_trajectory(files / "run.xtc")
+    (files / "absent.cif").touch()  # what a run writes where PDB has no room
+    with pytest.raises(FileNotFoundError, match="absent.pdb`; give `.*absent.cif`"):
+        open_trajectory(files / "run.xtc", files / "absent.pdb")
 
 
 def data_set(path, cells, formula="LiS2"):

@@ -126,6 +126,18 @@ def test_the_motion_that_a_barostat_gives_is_warned_of_and_not_taken_for_folded_
         vibrational_density(run, "O", resolution_per_cm=25.0)
 
 
+def test_folded_motion_is_warned_of_beside_a_barostat():
+    still = oscillators([50.0, 100.0, 900.0] * 5, 4000, 0.02, symbol="O", mass=15.99943)  # 900 beyond the highest, 834
+    edges = 2 + 0.01 * np.random.default_rng(1).normal(size=4000)
+    moved = still.xyz + (np.arange(45) * 19 % 45 / 45).reshape(15, 3) * edges[:, None, None]
+    run = atoms(["O"] * 15, moved, still.time, cell=edges[:, None, None] * np.eye(3))
+    with (
+        pytest.warns(UserWarning, match="the cell changes from frame to frame"),
+        pytest.warns(UserWarning, match="the last tenth of the spectrum has .* faster motion is probably folded"),
+    ):
+        vibrational_density(run, "O", resolution_per_cm=10.0)
+
+
 @pytest.mark.parametrize("function", [vibrational_density, velocity_autocorrelation])
 def test_atoms_at_rest_are_refused(function):
     still = atoms(["C"] * 3, np.zeros((5000, 3, 3)), times=0.002 * np.arange(5000))

@@ -168,6 +168,13 @@ def test_a_system_without_a_box_is_not_stacked(dipeptide):
         stack(system_of_atoms(crystal("nacl")), read_system(dipeptide))
 
 
+def test_a_crystal_with_more_names_than_a_pdb_file_has_is_refused_there(tmp_path):
+    system = system_of_atoms(crystal("ag", (3, 3, 3)))  # Ag100 would be Ag10
+    with pytest.raises(ValueError, match="some of these 108 atoms would share a name, .*; write .cif"):
+        write_system(system, tmp_path / "silver.pdb")
+    assert write_system(system, tmp_path / "silver.cif").atoms == len(read_system(tmp_path / "silver.cif")[1]) == 108
+
+
 def test_a_peptide_is_solvated_and_runs(dipeptide, tmp_path):
     system = solvated(dipeptide, padding_nm=0.7, molar=0.5)
     with pytest.warns(UserWarning, match="atoms of different molecules come as close as"):  # across the faces

@@ -190,6 +190,11 @@ def test_the_seed_decides_the_packing():
         (["water"], {"salt": "LiTFSI", "molar": 9}, "9 mol of LiTFSI take more than a litre"),
         (["DMC"], {"density_g_per_cm3": -1}, "`density_g_per_cm3` is -1"),
         (["DMC"], {"density_g_per_cm3": 3.0}, "is 3.0, but ideal mixing gives 1.063; such a liquid is not known"),
+        (
+            ["DMC"],
+            {"salt": "LiPF6", "molar": 1, "density_g_per_cm3": 1200.0},
+            "is 1200.0, but ideal mixing gives 1.063",
+        ),
         (["DMC"], {"base_nm": (0, 1)}, r"`base_nm` is \[0, 1\]"),
     ],
 )

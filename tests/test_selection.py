@@ -1,6 +1,7 @@
 """Frames chosen for labelling: which, from which files, and what is written about them."""
 
 import csv
+import gzip
 import json
 
 import ase.io
@@ -163,9 +164,11 @@ def test_files_that_do_not_fit_are_refused(tmp_path, toy_file, ensemble):
     ase.io.write(tmp_path / "na.extxyz", ase.Atoms("ONa", [[0, 0, 0], [2, 0, 0]]))
     with pytest.raises(ValueError, match="frame 0: atom 1 is Na, but this model knows only H, O"):
         select_frames(tmp_path / "na.extxyz", None, ensemble, tmp_path / "out.extxyz")
-    (tmp_path / "joined.xyz").write_text("1\n\nH 0 0 0\n\n1\n\nH 0 0 0\n")  # ASE stops at the empty line
-    with pytest.raises(ValueError, match="cannot read `.*joined.xyz` with ASE .an empty line stands between frames"):
-        select_frames(tmp_path / "joined.xyz", None, ensemble, tmp_path / "out.extxyz")
+    for name, opener in (("joined.xyz", open), ("joined.extxyz.gz", gzip.open)):
+        with opener(tmp_path / name, "wt") as file:
+            file.write("1\n\nH 0 0 0\n\n1\n\nH 0 0 0\n")  # ASE stops at the empty line
+        with pytest.raises(ValueError, match=f"cannot read `.*{name}` with ASE .an empty line stands between frames"):
+            select_frames(tmp_path / name, None, ensemble, tmp_path / "out.extxyz")
     np.savez(tmp_path / "q.npz", z=[1, 1])
     with pytest.raises(ValueError, match=r"cannot read `.*q.npz` with ASE .*; give extended XYZ, or a trajectory and"):
         select_frames(tmp_path / "q.npz", None, ensemble, tmp_path / "out.extxyz")

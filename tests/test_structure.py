@@ -11,7 +11,7 @@ from conftest import small_model
 from openmm import app, unit
 
 from openmm_allegro.force import AllegroForce
-from openmm_allegro.structure import read_structure, write_structure
+from openmm_allegro.structure import read_structure, write_positions, write_structure
 
 TRICLINIC = [[0.3, 4.5, 0.5], [-4.0, 1.2, 2.5], [0.2, -0.9, 5.0]]
 """Rows are vectors [Å]; right-handed, in nobody's standard orientation, and not reduced."""
@@ -80,6 +80,14 @@ def test_a_written_structure_is_read_again(tmp_path, suffix):
     np.testing.assert_allclose(list(lengths), [1.1, 0.55, 0.55], atol=1e-4)
 
 
+def test_atoms_with_more_names_than_a_pdb_file_has_are_written_as_mmcif(tmp_path):
+    ase.io.write(tmp_path / "silver.extxyz", ase.Atoms("Ag", cell=np.eye(3) * 3, pbc=True) * (5, 5, 5))
+    structure = read_structure(tmp_path / "silver.extxyz")
+    path = write_positions(tmp_path, "final", structure.topology, structure.positions_nm)
+    assert path.name == "final.cif"  # Ag100 would be another Ag10 in a PDB file, and left out when it is read
+    np.testing.assert_allclose(read_structure(path).positions_nm, structure.positions_nm, atol=1e-4)
+
+
 def test_copies_keep_chains_residues_and_bonds(tmp_path):
     topology = app.Topology()
     residue = topology.addResidue("OH", topology.addChain("X"))
@@ -118,6 +126,9 @@ def test_files_that_are_no_structures_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not atoms")
     with pytest.raises(ValueError, match="notes.txt` could not be read as a structure"):
         read_structure(tmp_path / "notes.txt")
+    (tmp_path / "joined.xyz").write_text("1\n\nH 0 0 0\n\n1\n\nO 0 0 0\n")
+    with pytest.raises(ValueError, match="joined.xyz` could not be .*: an empty line stands between frames"):
+        read_structure(tmp_path / "joined.xyz")
     ase.io.write(tmp_path / "free.xyz", one_molecule())
     with pytest.raises(ValueError, match="`replicate` copies a periodic box, and .*free.xyz` has none"):
         read_structure(tmp_path / "free.xyz", (2, 1, 1))

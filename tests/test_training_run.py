@@ -331,6 +331,15 @@ def test_a_run_stores_what_it_took_from_its_training_frames(tmp_path, caplog):
     assert "energy of each type [eV]: H -13, O -2041" in said
 
 
+def test_energies_of_free_atoms_that_the_model_was_given_are_told_and_not_those_of_the_frames(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 1")
+    text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("isolated_atoms"))
+    path.write_text(text.replace("[model]", "[model]\nper_type_energy_shifts = { H = -13.5, O = -2040.0 }"))
+    run(path, tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert stored["energy_shifts"] == {"H": -13.5, "O": -2040.0}
+
+
 def test_a_run_that_has_diverged_says_so_and_keeps_its_best_model(tmp_path):
     config = load_config(write_toy_run(tmp_path, "max_epochs = 400"))
     # the learning rate rises until the weights are thrown about

@@ -16,7 +16,7 @@ from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.frames import Array, Frame, check_frame
 from openmm_allegro.training.npz import read_npz
 from openmm_allegro.units import ENERGY_UNITS
-from openmm_allegro.xyz_text import check_whole
+from openmm_allegro.xyz_text import check_file, check_whole
 
 DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 UNIT_FLAGS = ("units", "unit", "energy_units", "energy_unit", "forces_unit", "force_unit", "length_unit")
@@ -73,9 +73,7 @@ def _images(path: Path) -> list[ase.Atoms]:
         check_whole(io.StringIO(text))
         return images
     images = images_in(path)
-    if path.suffix in (".xyz", ".extxyz"):
-        with path.open(encoding="utf-8") as file:
-            check_whole(file)
+    check_file(path)
     return images
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,10 @@ def starting_models(config: TrainingConfig, frames: Mapping[str, FrameSets]) -> 
         with speaking_of(name):
             options = model.config.type_names, model.config.r_max, dtype, head.data.min_distance
             validation = FrameDataset(head.frames.validation, *options)
-        starts[name] = Start(model, head.train, validation, statistics.get(name))
+        took = statistics.get(name)
+        if took is not None:  # the energies of the free atoms may be given in `[model]` in place of those of the frames
+            took = replace(took, energy_shifts=by_name(model.config, model.shifts))
+        starts[name] = Start(model, head.train, validation, took)
     return starts
 
 

@@ -1,13 +1,10 @@
 """Reading extended XYZ piece by piece, plain or compressed, for files that do not fit into memory."""
 
-import bz2
-import gzip
 import io
 import itertools
-import lzma
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 import ase
 
@@ -21,9 +18,8 @@ from openmm_allegro.training.data import (
     refuse_labels,
 )
 from openmm_allegro.training.frames import Frame, check_frame
-from openmm_allegro.xyz_text import texts_of_frames
+from openmm_allegro.xyz_text import OPENERS, texts_of_frames
 
-OPENERS: dict[str, Callable[..., TextIO]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 FRAMES_OF_A_PIECE = 50
 
 

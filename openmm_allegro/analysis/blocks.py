@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENOUGH_TO_TELL = 64
-"""Of fewer values up to half of the series look correlated by chance; of so many one in a thousand."""
+"""Of fewer values up to three quarters of the series look correlated by chance; of so many one in a thousand."""
 FEWEST_BLOCKS = 4
 """Fewer scatter too little too often: of ten values one error in six was below a third of the true one."""
 

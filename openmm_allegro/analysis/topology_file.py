@@ -16,7 +16,8 @@ def read_topology(path: str | Path) -> mdtraj.Topology:
     """Atoms, residues and bonds of any structure file that mdtraj reads."""
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"there is no file `{path}`")
+        other = path.with_suffix(".cif")  # what runs write where PDB has no room
+        raise FileNotFoundError(f"there is no file `{path}`" + (f"; give `{other}`" if other.exists() else ""))
     try:
         topology = mdtraj.load_topology(str(path))
     except Exception as error:  # of many kinds, by format

@@ -155,10 +155,10 @@ def rounding_variance_nm2(frames: Frames, selection: str) -> float:
     return ROUNDED_NM**2 / 12 if np.abs(positions - np.rint(positions)).max() < 0.02 else 0.0  # 0.02: of float32
 
 
-def warn_of_barostat(frames: Frames, mean_square: float) -> bool:
-    """Say so where changes of the cell, which move atoms along, are much of ⟨v²⟩ [nm²/ps²]; whether they are."""
+def warn_of_barostat(frames: Frames, mean_square: float) -> float:
+    """Say so where changes of the cell, which move atoms along, are much of ⟨v²⟩ [nm²/ps²]; returns their share."""
     if frames.cells_nm is None:
-        return False
+        return 0.0
     steps = np.diff(frames.cells_nm, axis=0) / frames.spacing_ps()
     share = float((steps**2).sum(axis=(1, 2)).mean()) / 12 / mean_square  # 1/12: variance of a place in the cell
     if share > NOISE_SHARE:
@@ -167,7 +167,7 @@ def warn_of_barostat(frames: Frames, mean_square: float) -> bool:
             f"{100 * min(1.0, share):.0f} % of ⟨v²⟩; run at constant volume for velocities",
             stacklevel=3,
         )
-    return share > NOISE_SHARE
+    return share
 
 
 def autocorrelation(values: Array, n_lags: int) -> Array:

@@ -133,9 +133,10 @@ def vibrational_density(
     temperatures = energies / 3 / units.BOLTZMANN_KJ_PER_MOL_K
     noise = np.pi**2 / 3 * rounding_variance_nm2(frames, element) / spacing**2  # ⟨v²⟩ of an axis, after the correction
     noise_k = float(masses.mean()) * noise / units.BOLTZMANN_KJ_PER_MOL_K
-    rounded = _warn_of_rounding(noise_k, float(temperatures.mean()), spacing)
+    _warn_of_rounding(noise_k, float(temperatures.mean()), spacing)
     scaled = warn_of_barostat(frames, float(energies.mean() / masses.mean()))
-    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()), rounded or scaled)
+    noise_at_end = 0.27 * noise_k / float(temperatures.mean()) + 0.16 * scaled  # of ν², and of (πνΔ)²/sin²(πνΔ)
+    _warn_of_folding(spectra.mean(axis=0), spacing, bool((masses < 3).any()), noise_at_end)
     density = spectra / np.trapezoid(spectra, wave_number, axis=1).mean()
     return VibrationalDensity(
         element=element,
@@ -146,19 +147,18 @@ def vibrational_density(
     )
 
 
-def _warn_of_rounding(noise_k: float, temperature_k: float, spacing_ps: float) -> bool:
-    rounded = noise_k > NOISE_SHARE * temperature_k
-    if rounded:
+def _warn_of_rounding(noise_k: float, temperature_k: float, spacing_ps: float) -> None:
+    if noise_k > NOISE_SHARE * temperature_k:
         warnings.warn(
             f"the positions are rounded to {ROUNDED_NM:g} nm, as in XTC files, which in frames {spacing_ps:g} ps apart "
             f"adds about {noise_k:.0f} K to the spectrum, most of it at high wave numbers, where the whole has "
             f"{temperature_k:.0f} K; write a DCD file",
             stacklevel=3,
         )
-    return rounded
 
 
-def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, noisy: bool) -> None:
+def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, noise_at_end: float) -> None:
+    """noise_at_end: share of the whole that noise has in the last tenth, known to a factor of two."""
     highest = 0.5 / spacing_ps / LIGHT_CM_PER_PS
     if with_hydrogen and highest < HYDROGEN_PER_CM:
         warnings.warn(
@@ -168,7 +168,7 @@ def _warn_of_folding(spectrum: Array, spacing_ps: float, with_hydrogen: bool, no
         )
         return
     share = float(spectrum[-max(1, len(spectrum) // 10) :].sum() / spectrum.sum())
-    if share > FOLDED_SHARE and not noisy:
+    if share > FOLDED_SHARE + 2 * noise_at_end:
         warnings.warn(
             f"the last tenth of the spectrum has {100 * share:.0f} % of the kinetic energy, so that faster motion is "
             f"probably folded into it; frames {spacing_ps:g} ps apart show waves up to "
