@@ -118,7 +118,7 @@ def training_config(data: Path, minutes: float, quick: bool) -> TrainingConfig:
         update={
             "data": config.data.model_copy(update={"n_train": 100, "n_validation": 8}),
             "optimizer": config.optimizer.model_copy(update={"warmup_steps": 10, "lr": 0.05}),
-            "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 400}),
+            "run": config.run.model_copy(update={"max_time_minutes": None, "max_steps": 150}),
         }
     )
 
