@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from test_training_processes import command
 from test_training_run import assert_same_weights, kill_in_rename, run
-from training_toys import TOY_TOML, toy_atoms, toy_frames, write_toy_run
+from training_toys import TOY_TOML, toy_atoms, toy_frames, weighted_loss, write_toy_run
 
 from openmm_allegro.checkpoint import load_model, read_metadata
 from openmm_allegro.cli import main
@@ -19,7 +19,6 @@ from openmm_allegro.model import Allegro
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import load_config
 from openmm_allegro.training.heads import HeadBatch, InterleavedBatches, another_head, completed, history_columns
-from openmm_allegro.training.loss import weighted_loss
 from openmm_allegro.training.metrics import evaluate
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.predict import predict

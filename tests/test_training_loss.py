@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from training_toys import ATOM_ENERGY, toy_frames
+from training_toys import ATOM_ENERGY, toy_frames, weighted_loss
 
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
@@ -13,7 +13,7 @@ from openmm_allegro.neighbors import neighbor_matrix
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import DataOptions, LossOptions
 from openmm_allegro.training.frames import Frame
-from openmm_allegro.training.loss import mean_error, strata_thresholds, sum_of_terms, weighted_terms, weights_at
+from openmm_allegro.training.loss import mean_error, strata_thresholds, weighted_terms, weights_at
 from openmm_allegro.training.module import ErrorSums
 from openmm_allegro.training.predict import Prediction, predict
 from openmm_allegro.training.statistics import (
@@ -95,10 +95,6 @@ def test_a_batch_gives_what_its_frames_give_one_by_one(model, periodic):
     torch.testing.assert_close(together.forces, torch.cat([p.forces for p in alone]), **tolerance)
     if periodic:
         torch.testing.assert_close(together.stress, torch.cat([p.stress for p in alone]), **tolerance)
-
-
-def weighted_loss(prediction, batch, options, **at):
-    return sum_of_terms(weighted_terms(prediction, batch, options, **at), batch)
 
 
 def test_gradient_of_the_loss_is_its_slope_with_the_weights(model):

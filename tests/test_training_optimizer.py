@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import small_model
 from safetensors.torch import load_file
-from training_toys import toy_atoms, toy_frames, write_toy_run
+from training_toys import toy_atoms, toy_frames, weighted_loss, write_toy_run
 
 from openmm_allegro.training.batch import FrameDataset
 from openmm_allegro.training.config import (
@@ -19,7 +19,6 @@ from openmm_allegro.training.config import (
     load_config,
 )
 from openmm_allegro.training.heads import HeadBatch
-from openmm_allegro.training.loss import weighted_loss
 from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.optimizer import SharpnessAware, build_optimizer, dense_weights
 from openmm_allegro.training.predict import LiveAllegro, predict, predict_energies
@@ -206,7 +205,7 @@ def test_a_step_with_sharpness_has_the_gradient_uphill_and_the_weights_below():
     "options",
     [
         'name = "schedule_free"\nschedule = "constant"\nweight_decay = 0.01',
-        'name = "muon"\nweight_decay = 0.01',
+        'name = "muon"\nweight_decay = 0.01\nweight_limit = 1.0',
         'name = "adamw"\naverage = "swa"\nswa_from = 0.5\nsam_rho = 0.01\n[loss]\nkind = "huber"\nenergy_end = 10.0',
     ],
     ids=["schedule-free", "muon", "swa and sam"],

@@ -9,11 +9,17 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from openmm_allegro.training.frames import Frame
+from openmm_allegro.training.loss import sum_of_terms, weighted_terms
 
 DEPTH, WIDTH, LENGTH = 0.5, 1.2, 1.1
 """Morse potential: depth [eV], inverse width [1/Å], bond length [Å]."""
 ATOM_ENERGY = {1: -13.0, 8: -2041.0}
 """[eV]"""
+
+
+def weighted_loss(prediction, batch, options, **at):
+    """Sum of the weighted mean errors."""
+    return sum_of_terms(weighted_terms(prediction, batch, options, **at), batch)
 
 
 def morse(positions, numbers):

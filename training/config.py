@@ -99,6 +99,8 @@ class OptimizerOptions(Section):
     """Learning rate; the highest one, where it changes."""
     weight_decay: NotNegative = 0.0
     """Pull of the weights towards zero."""
+    weight_limit: Positive | None = None
+    """With `muon` the largest root mean square of the weights of a dense layer, which begin with 1."""
     amsgrad: bool = False
     """Divide by the largest gradient seen instead of the recent ones (`adam` and `adamw`)."""
     schedule: Literal["plateau", "cosine", "constant"] = "cosine"
@@ -127,6 +129,8 @@ class OptimizerOptions(Section):
     def _options_that_go_together(self) -> "OptimizerOptions":
         if self.amsgrad and self.name not in ("adam", "adamw"):
             raise ValueError(f"`optimizer.amsgrad` is not known to `{self.name}`; leave it out")
+        if self.weight_limit is not None and self.name != "muon":
+            raise ValueError(f"`optimizer.weight_limit` is not known to `{self.name}`; leave it out")
         if self.name != "schedule_free":
             return self
         if self.schedule != "constant":

@@ -22,7 +22,7 @@ def build_optimizer(model: torch.nn.Module, average: MovingAverage, options: Opt
     if options.name == "schedule_free":
         return ScheduleFreeAdamW(average, options.lr, options.weight_decay)
     if options.name == "muon":
-        return MuonWithAdamW(dense_weights(model), weights, options.lr, options.weight_decay)
+        return MuonWithAdamW(dense_weights(model), weights, options)
     kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
     return kind(weights, lr=options.lr, weight_decay=options.weight_decay, amsgrad=options.amsgrad, fused=True)
 
@@ -36,16 +36,18 @@ def dense_weights(model: torch.nn.Module) -> list[Parameter]:
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for some matrices, AdamW for the other weights, as one optimiser."""
 
-    def __init__(self, matrices: Sequence[Parameter], weights: Iterable[Parameter], lr: float, decay: float) -> None:
+    def __init__(self, matrices: Sequence[Parameter], weights: Iterable[Parameter], options: OptimizerOptions) -> None:
         """matrices: weights of two dimensions. weights: all weights, the matrices among them.
 
         Of a model with frozen parts there may be only matrices, or none.
         """
+        lr, decay = options.lr, options.weight_decay
         numbers = {id(matrix) for matrix in matrices}
         others = [weight for weight in weights if id(weight) not in numbers]
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if matrices:
-            self.parts["muon"] = Muon(matrices, lr, decay)
+            limit = math.inf if options.weight_limit is None else options.weight_limit
+            self.parts["muon"] = Muon(matrices, lr, decay, weight_limit=limit)
         if others:
             self.parts["adamw"] = torch.optim.AdamW(others, lr=lr, weight_decay=decay, fused=True)
         super().__init__([{"params": part} for part in (list(matrices), others) if part], {"lr": lr})
