@@ -5,17 +5,27 @@ Each run has the frames and batch size of the recipe, and its model unless that 
 --gradients gradients, on one thread; an option that needs two of them a step makes half the steps. Printed are the
 errors of the averaged weights at the end of the run, not those of the best moment, on the validation frames and on as
 many of those trained on. The frames of the validation are the same for all seeds; --validation takes more of them than
-the recipe. Seconds are those that the processor computes.
+the recipe. With --beyond N the validation frames are not drawn: they are those of the file that have, of each pair of
+elements, the N shortest distances, so that they lie beyond the frames that are trained on. Seconds are those that the
+processor computes.
 """
 
 import argparse
+import itertools
 import logging
 import tempfile
 import time
 from pathlib import Path
 
+import ase
+import ase.io
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+
 from openmm_allegro.checkpoint import load_model
-from openmm_allegro.training.config import LossOptions, OptimizerOptions, TrainingConfig, load_config
+from openmm_allegro.training.config import DataOptions, LossOptions, OptimizerOptions, TrainingConfig, load_config
+from openmm_allegro.training.data import read_frames
+from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.metrics import ErrorTable, evaluate
 from openmm_allegro.training.run import train
 from openmm_allegro.training.splits import read_frame_sets
@@ -84,6 +94,39 @@ def errors_of(config: TrainingConfig) -> tuple[ErrorTable, ErrorTable, float]:
         return evaluate(model, frames.validation), trained, seconds
 
 
+def with_extremes_held_back(recipe: TrainingConfig, per_pair: int, folder: Path) -> TrainingConfig:
+    """The recipe whose validation frames have the shortest distances of its file, so many of each pair of elements."""
+    assert recipe.data is not None
+    frames = [frame for file in recipe.data.train for frame in read_frames(file, recipe.data)]
+    elements = sorted({symbol for frame in frames for symbol in frame.symbols})
+    extremes: set[int] = set()
+    for pair in itertools.combinations_with_replacement(elements, 2):
+        nearest = np.array([shortest_distance(frame, pair) for frame in frames])
+        chosen = np.argsort(nearest)[:per_pair]
+        extremes.update(chosen[np.isfinite(nearest[chosen])].tolist())
+    files = [folder / "beyond.extxyz", folder / "within.extxyz"]
+    for file, inside in zip(files, (False, True), strict=True):
+        ase.io.write(file, [labelled(frame) for i, frame in enumerate(frames) if (i not in extremes) == inside])
+    print(f"{len(extremes)} of {len(frames)} frames are held back")
+    data = DataOptions(train=(files[1],), validation=(files[0],))
+    return recipe.model_copy(update={"data": data})
+
+
+def shortest_distance(frame: Frame, pair: tuple[str, str]) -> float:
+    """Between atoms of these elements [Å]."""
+    distances = frame.atoms().get_all_distances(mic=bool(np.any(frame.periodic)))
+    np.fill_diagonal(distances, np.inf)
+    first, second = (np.array(frame.symbols) == element for element in pair)
+    return float(distances[np.ix_(first, second)].min(initial=np.inf))
+
+
+def labelled(frame: Frame) -> ase.Atoms:
+    """The frame for ASE, with energy and forces."""
+    atoms = frame.atoms()
+    atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
+    return atoms
+
+
 def main() -> None:
     """Train with every change and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,6 +136,7 @@ def main() -> None:
     parser.add_argument("--gradients", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--validation", type=int, help="so many frames validate, and are not trained on")
+    parser.add_argument("--beyond", type=int, metavar="N", help="frames with the shortest distances validate")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     recipe = load_config(options.recipe, options.data_root)
@@ -100,6 +144,9 @@ def main() -> None:
         assert recipe.data is not None
         data = recipe.data.model_copy(update={"n_validation": options.validation})
         recipe = recipe.model_copy(update={"data": data})
+    folder = tempfile.TemporaryDirectory()
+    if options.beyond is not None:
+        recipe = with_extremes_held_back(recipe, options.beyond, Path(folder.name))
     columns = ["", "seed", "forces MAE / RMSE, meV/Å", "energy MAE, meV", "on trained frames", "seconds"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name in options.only:
