@@ -5,6 +5,7 @@ import shutil
 import ase
 import ase.io
 import pytest
+import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from training_toys import ATOM_ENERGY, write_toy_run
 
@@ -85,6 +86,20 @@ def test_a_file_of_isolated_atoms_counts_by_what_stands_in_it(tmp_path):
     write_atoms(tmp_path, -2040.0)
     with pytest.raises(ValueError, match="another `data.isolated_atoms` .*-2041.0.* now .*-2040.0"):
         run(path, tmp_path / "out", resume=True)
+
+
+def test_a_run_of_a_version_that_knew_fewer_options_goes_on(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 1", 'name = "muon"')
+    run(path, tmp_path / "run")
+    resume_file = tmp_path / "run" / "resume.ckpt"
+    content = torch.load(resume_file, weights_only=True)
+    del content["run_id"]["optimizer.weight_limit"]
+    torch.save(content, resume_file)
+    changed(path, "max_epochs = 1", "max_epochs = 2")
+    assert run(path, tmp_path / "run", resume=True).steps == 8
+    changed(path, 'name = "muon"', 'name = "muon"\nweight_limit = 1.0')
+    with pytest.raises(ValueError, match=r"started with another `optimizer.weight_limit` \(None, now 1.0\)"):
+        run(path, tmp_path / "run", resume=True)
 
 
 def test_a_run_that_has_more_epochs_than_it_may_have_is_over(tmp_path):

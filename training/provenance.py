@@ -53,14 +53,18 @@ def _start_model(path: Path) -> dict[str, object]:
 
 
 def check_same_run(path: Path, run_id: dict[str, str]) -> None:
-    """Refuse to resume a run that was started with other options or frames."""
+    """Refuse to resume a run that was started with other options or frames.
+
+    An option that the version before did not know is one that was not given.
+    """
     try:
         before = torch.load(path, map_location="cpu", weights_only=True)["run_id"]
     except Exception as error:  # torch raises whatever the broken bytes lead it to
         raise ValueError(f"cannot read `{path}`: {error}; start again in another folder") from error
     for name in sorted({*before, *run_id}):
-        if before.get(name) != run_id.get(name):
-            was, now = ("others", "changed") if name.startswith(FRAMES) else (before.get(name), run_id.get(name))
+        was, now = before.get(name, "None"), run_id.get(name, "None")
+        if was != now:
+            was, now = ("others", "changed") if name.startswith(FRAMES) else (was, now)
             raise ValueError(
                 f"the run in `{path.parent}` was started with another `{name}` ({was}, now {now}); "
                 "undo the change to resume it, or start in another folder"
