@@ -10,6 +10,16 @@ from typing import TextIO
 OPENERS: dict[str, Callable[..., TextIO]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
+def is_xyz(path: Path) -> bool:
+    """Whether the name is that of extended XYZ, compressed or not."""
+    return Path(path.stem if path.suffix in OPENERS else path).suffix.lower() in (".xyz", ".extxyz")
+
+
+def open_text(path: Path) -> TextIO:
+    """The file as text, decompressed by its name."""
+    return OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8")
+
+
 def texts_of_frames(file: TextIO) -> Iterator[list[str]]:
     """The lines of each frame: a count, a comment, that many atoms, and VEC lines, which some programs add."""
     line = file.readline()
@@ -38,7 +48,6 @@ def check_whole(file: TextIO) -> None:
 
 def check_file(path: Path) -> None:
     """The same of a file, compressed or not; one of another format passes."""
-    opener = OPENERS.get(path.suffix)
-    if Path(path.stem if opener else path).suffix.lower() in (".xyz", ".extxyz"):
-        with (opener or open)(path, "rt", encoding="utf-8") as file:
+    if is_xyz(path):
+        with open_text(path) as file:
             check_whole(file)

@@ -1,9 +1,6 @@
 """Reading frames: extended XYZ, plain or compressed; npz (`npz.py`); what else ASE reads."""
 
-import bz2
-import gzip
 import io
-import lzma
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +13,8 @@ from openmm_allegro.training.config import LabelOptions
 from openmm_allegro.training.frames import Array, Frame, check_frame
 from openmm_allegro.training.npz import read_npz
 from openmm_allegro.units import ENERGY_UNITS
-from openmm_allegro.xyz_text import check_file, check_whole
+from openmm_allegro.xyz_text import OPENERS, check_file, check_whole, is_xyz, open_text
 
-DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 UNIT_FLAGS = ("units", "unit", "energy_units", "energy_unit", "forces_unit", "force_unit", "length_unit")
 UNIT_SPELLINGS = {
     "angstrom": ("angstrom", "ang", "a", "å"),
@@ -66,9 +62,10 @@ def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:
 
 
 def _images(path: Path) -> list[ase.Atoms]:
-    if path.suffix in DECOMPRESS and Path(path.stem).suffix in (".xyz", ".extxyz"):
+    if path.suffix in OPENERS and is_xyz(path):
         # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
-        text = DECOMPRESS[path.suffix](path.read_bytes()).decode()
+        with open_text(path) as file:
+            text = file.read()
         images = images_in(io.StringIO(text), "extxyz")
         check_whole(io.StringIO(text))
         return images

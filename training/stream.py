@@ -18,7 +18,7 @@ from openmm_allegro.training.data import (
     refuse_labels,
 )
 from openmm_allegro.training.frames import Frame, check_frame
-from openmm_allegro.xyz_text import OPENERS, texts_of_frames
+from openmm_allegro.xyz_text import OPENERS, is_xyz, texts_of_frames
 
 FRAMES_OF_A_PIECE = 50
 
@@ -28,7 +28,7 @@ def stream_frames(path: Path, options: LabelOptions, read_so_far: Callable[[int]
 
     read_so_far: told now and then how many bytes of the file have been read.
     """
-    if not _is_xyz(path) or not path.is_file() or path.stat().st_size == 0:
+    if not is_xyz(path) or not path.is_file() or path.stat().st_size == 0:
         yield from read_frames(path, options)
         return
     first: list[ase.Atoms] = []
@@ -51,11 +51,6 @@ def stream_frames(path: Path, options: LabelOptions, read_so_far: Callable[[int]
         raise ValueError(f"`{path}` has no frames")
     if not only_single_atoms:
         refuse_labels(sorted(not_found or []), path, options)
-
-
-def _is_xyz(path: Path) -> bool:
-    plain = path.with_suffix("") if path.suffix in OPENERS else path
-    return plain.suffix in (".xyz", ".extxyz")
 
 
 def _pieces(path: Path, raw: BinaryIO) -> Iterator[list[ase.Atoms]]:

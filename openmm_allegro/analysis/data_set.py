@@ -4,10 +4,7 @@ Symbols used in this file
     f  frames     n  atoms
 """
 
-import bz2
-import gzip
 import io
-import lzma
 from pathlib import Path
 
 import ase.io
@@ -16,20 +13,14 @@ import mdtraj
 import numpy as np
 
 from openmm_allegro import units
-from openmm_allegro.xyz_text import check_whole
-
-DECOMPRESS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
-
-
-def is_data_set(path: Path) -> bool:
-    """Whether the name is that of extended XYZ."""
-    return Path(path.stem if path.suffix in DECOMPRESS else path).suffix.lower() in (".xyz", ".extxyz")
+from openmm_allegro.xyz_text import check_whole, open_text
 
 
 def load_data_set(path: Path) -> mdtraj.Trajectory:
     """All frames of a data set, which must hold the same atoms in the same order; its times mean nothing."""
     # all at once: ASE jumps about in a file, and each jump decompresses from the beginning
-    text = DECOMPRESS.get(path.suffix, bytes)(path.read_bytes()).decode()
+    with open_text(path) as file:
+        text = file.read()
     try:
         images = list(ase.io.iread(io.StringIO(text), ":", format="extxyz"))
         check_whole(io.StringIO(text))

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from openmm_allegro.analysis.data_set import is_data_set, load_data_set
+from openmm_allegro.analysis.data_set import load_data_set
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.selection import element_symbols
 from openmm_allegro.analysis.topology_file import read_topology, warn_of_another_order
+from openmm_allegro.xyz_text import is_xyz
 
 BYTES_OF_A_CHUNK = 2**25
 SLOW_BYTES = 2**28
@@ -56,7 +57,7 @@ def open_trajectory(
         raise ValueError(f"`timestep_ps` is {timestep_ps}; the time between frames must be positive")
     if stride < 1:
         raise ValueError(f"`stride` is {stride}; it must be 1 or more")
-    if is_data_set(path):
+    if is_xyz(path):
         return _of_data_set(path, topology_path, timestep_ps, start_ps, stride)
     if topology_path is None:
         raise ValueError(f"`{path.name}` holds no elements; give a structure file of the same atoms beside it")
