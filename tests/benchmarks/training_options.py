@@ -17,10 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import ase
 import ase.io
 import numpy as np
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from openmm_allegro.checkpoint import load_model
 from openmm_allegro.training.config import DataOptions, LossOptions, OptimizerOptions, TrainingConfig, load_config
@@ -28,6 +26,7 @@ from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.metrics import ErrorTable, evaluate
 from openmm_allegro.training.run import train
+from openmm_allegro.training.speed import labelled_atoms
 from openmm_allegro.training.splits import read_frame_sets
 
 CHANGES: dict[str, dict[str, dict]] = {
@@ -106,9 +105,9 @@ def with_extremes_held_back(recipe: TrainingConfig, per_pair: int, folder: Path)
         extremes.update(chosen[np.isfinite(nearest[chosen])].tolist())
     files = [folder / "beyond.extxyz", folder / "within.extxyz"]
     for file, inside in zip(files, (False, True), strict=True):
-        ase.io.write(file, [labelled(frame) for i, frame in enumerate(frames) if (i not in extremes) == inside])
+        ase.io.write(file, [labelled_atoms(frame) for i, frame in enumerate(frames) if (i not in extremes) == inside])
     print(f"{len(extremes)} of {len(frames)} frames are held back")
-    data = DataOptions(train=(files[1],), validation=(files[0],))
+    data = DataOptions(train=(files[1],), validation=(files[0],), isolated_atoms=recipe.data.isolated_atoms)
     return recipe.model_copy(update={"data": data})
 
 
@@ -120,13 +119,6 @@ def shortest_distance(frame: Frame, pair: tuple[str, str]) -> float:
     return float(distances[np.ix_(first, second)].min(initial=np.inf))
 
 
-def labelled(frame: Frame) -> ase.Atoms:
-    """The frame for ASE, with energy and forces."""
-    atoms = frame.atoms()
-    atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
-    return atoms
-
-
 def main() -> None:
     """Train with every change and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,8 +127,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), help="these changes")
     parser.add_argument("--gradients", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--validation", type=int, help="so many frames validate, and are not trained on")
-    parser.add_argument("--beyond", type=int, metavar="N", help="frames with the shortest distances validate")
+    held_back = parser.add_mutually_exclusive_group()
+    held_back.add_argument("--validation", type=int, help="so many frames validate, and are not trained on")
+    held_back.add_argument("--beyond", type=int, metavar="N", help="frames with the shortest distances validate")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     recipe = load_config(options.recipe, options.data_root)
@@ -144,9 +137,14 @@ def main() -> None:
         assert recipe.data is not None
         data = recipe.data.model_copy(update={"n_validation": options.validation})
         recipe = recipe.model_copy(update={"data": data})
-    folder = tempfile.TemporaryDirectory()
-    if options.beyond is not None:
-        recipe = with_extremes_held_back(recipe, options.beyond, Path(folder.name))
+    with tempfile.TemporaryDirectory() as folder:
+        if options.beyond is not None:
+            recipe = with_extremes_held_back(recipe, options.beyond, Path(folder))
+        print_table(recipe, options)
+
+
+def print_table(recipe: TrainingConfig, options: argparse.Namespace) -> None:
+    """A line for each change and seed, as soon as it is trained."""
     columns = ["", "seed", "forces MAE / RMSE, meV/Å", "energy MAE, meV", "on trained frames", "seconds"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name in options.only:
