@@ -227,7 +227,7 @@ def _torchscript(path: str | Path) -> NequipModel:
         for name in ("nequip_version", "torch_version")
         if name in metadata
     }
-    return _of_network(path, load_script(path), "torchscript", versions)
+    return _of_network(path, load_script(content), "torchscript", versions)
 
 
 def _of_network(
