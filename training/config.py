@@ -127,10 +127,9 @@ class OptimizerOptions(Section):
 
     @model_validator(mode="after")
     def _options_that_go_together(self) -> "OptimizerOptions":
-        if self.amsgrad and self.name not in ("adam", "adamw"):
-            raise ValueError(f"`optimizer.amsgrad` is not known to `{self.name}`; leave it out")
-        if self.weight_limit is not None and self.name != "muon":
-            raise ValueError(f"`optimizer.weight_limit` is not known to `{self.name}`; leave it out")
+        for option, known_to in (("amsgrad", ("adam", "adamw")), ("weight_limit", ("muon",))):
+            if getattr(self, option) and self.name not in known_to:
+                raise ValueError(f"`optimizer.{option}` is not known to `{self.name}`; leave it out")
         if self.name != "schedule_free":
             return self
         if self.schedule != "constant":
@@ -277,8 +276,7 @@ Data = TypeVar("Data", bound=DataOptions)
 def load_config(path: Path | str, data_root: Path | str | None = None) -> TrainingConfig:
     """Read a TOML file; paths in it are relative to its own folder, those of data to `data_root` if given."""
     path = Path(path)
-    table = read_table(path)
-    config = checked({**table, "toml_text": path.read_text(encoding="utf-8")}, TrainingConfig)
+    config = checked({**read_table(path), "toml_text": path.read_text(encoding="utf-8")}, TrainingConfig)
     if config.run.start_from is None:
         check_model_options(config.model)
     return _with_absolute_paths(config, path.parent, Path(data_root) if data_root else path.parent)

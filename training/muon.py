@@ -24,9 +24,9 @@ class Muon(torch.optim.Optimizer):
     al., arXiv:2502.16982), so that one learning rate serves both. This is `torch.optim.Muon` with
     `adjust_lr_fn="match_rms_adamw"`, in the precision of the weights and for all matrices of one shape at once.
 
-    Orthogonal steps have one size however small the gradients are, so the matrices of a long run grow, and what they
-    make of features beyond the training frames grows faster. `weight_limit` stops that: a matrix that is larger is
-    multiplied back after each step. One that was larger to begin with, as in fine-tuning, may stay as large.
+    Orthogonal steps have one size however small the gradients are, so the matrices of a long run grow (Liu et al.).
+    `weight_limit` stops that: a matrix that is larger is multiplied back after each step. One that was larger to begin
+    with, as in fine-tuning, may stay as large.
     """
 
     def __init__(
