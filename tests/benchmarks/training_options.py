@@ -6,8 +6,9 @@ Each run has the frames and batch size of the recipe, and its model unless that 
 errors of the averaged weights at the end of the run, not those of the best moment, on the validation frames and on as
 many of those trained on. The frames of the validation are the same for all seeds; --validation takes more of them than
 the recipe. With --beyond N the validation frames are not drawn: they are those of the file that have, of each pair of
-elements, the N shortest distances, so that they lie beyond the frames that are trained on. Seconds are those that the
-processor computes.
+elements, the N shortest distances, so that they lie beyond the frames that are trained on; of the other frames as many
+as the recipe validates with, drawn with its seed, are held back too, and have a column of their own. Seconds are those
+that the processor computes.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from openmm_allegro.training.splits import read_frame_sets
 
 CHANGES: dict[str, dict[str, dict]] = {
     "recipe": {},
+    "lr-0.005": {"optimizer": {"lr": 0.005}},
     "lr-0.01": {"optimizer": {"lr": 0.01}},
     "adamw": {"optimizer": {"name": "adamw", "weight_decay": 0.01}},
     "schedule-free-0.01": {"optimizer": {"name": "schedule_free", "schedule": "constant", "lr": 0.01}},
@@ -42,6 +44,7 @@ CHANGES: dict[str, dict[str, dict]] = {
     "decay-0.1": {"optimizer": {"weight_decay": 0.1}},
     "decay-0.3": {"optimizer": {"weight_decay": 0.3}},
     "limit-1": {"optimizer": {"weight_limit": 1.0}},
+    "limit-1-lr-0.01": {"optimizer": {"weight_limit": 1.0, "lr": 0.01}},
     "limit-1-lr-0.04": {"optimizer": {"weight_limit": 1.0, "lr": 0.04}},
     "limit-0.7": {"optimizer": {"weight_limit": 0.7}},
     "swa": {"optimizer": {"average": "swa", "final_lr_fraction": 0.1}},
@@ -80,21 +83,27 @@ def changed(recipe: TrainingConfig, change: dict[str, dict], gradients: int, see
     return recipe.model_copy(update=updates)
 
 
-def errors_of(config: TrainingConfig) -> tuple[ErrorTable, ErrorTable, float]:
-    """Errors of the last weights on validation frames and on as many trained ones, and the training's seconds."""
+def errors_of(config: TrainingConfig, within: list[Frame]) -> tuple[list[ErrorTable], float]:
+    """Errors of the last weights and the training's seconds.
+
+    Errors are on the frames that validate, on others held back if there are any, and on as many trained ones.
+    """
     with tempfile.TemporaryDirectory() as folder:
         start = time.process_time()
         result = train(config, Path(folder) / "run", progress=False, pictures=False)
         seconds = time.process_time() - start
         assert config.data is not None
         frames = read_frame_sets(config.data, config.loss)
+        sets = [frames.validation, within, frames.train[: len(frames.validation)]]
         model = load_model(result.last_model)
-        trained = evaluate(model, frames.train[: len(frames.validation)])
-        return evaluate(model, frames.validation), trained, seconds
+        return [evaluate(model, own) for own in sets if own], seconds
 
 
-def with_extremes_held_back(recipe: TrainingConfig, per_pair: int, folder: Path) -> TrainingConfig:
-    """The recipe whose validation frames have the shortest distances of its file, so many of each pair of elements."""
+def with_extremes_held_back(recipe: TrainingConfig, per_pair: int, folder: Path) -> tuple[TrainingConfig, list[Frame]]:
+    """The recipe without some other frames, and these.
+
+    Its validation frames have the shortest distances of its file, so many of each pair of elements.
+    """
     assert recipe.data is not None
     frames = [frame for file in recipe.data.train for frame in read_frames(file, recipe.data)]
     elements = sorted({symbol for frame in frames for symbol in frame.symbols})
@@ -103,12 +112,15 @@ def with_extremes_held_back(recipe: TrainingConfig, per_pair: int, folder: Path)
         nearest = np.array([shortest_distance(frame, pair) for frame in frames])
         chosen = np.argsort(nearest)[:per_pair]
         extremes.update(chosen[np.isfinite(nearest[chosen])].tolist())
-    files = [folder / "beyond.extxyz", folder / "within.extxyz"]
-    for file, inside in zip(files, (False, True), strict=True):
-        ase.io.write(file, [labelled_atoms(frame) for i, frame in enumerate(frames) if (i not in extremes) == inside])
-    print(f"{len(extremes)} of {len(frames)} frames are held back")
+    others = np.array([i for i in range(len(frames)) if i not in extremes])
+    n_within = int(recipe.data.n_validation or 0)
+    within, trained = np.split(np.random.default_rng(recipe.data.seed).permutation(others), [n_within])
+    files = [folder / "beyond.extxyz", folder / "trained.extxyz"]
+    for file, chosen in zip(files, (sorted(extremes), trained), strict=True):
+        ase.io.write(file, [labelled_atoms(frames[i]) for i in chosen])
+    print(f"of {len(frames)} frames {len(extremes)} are held back beyond the trained ones and {n_within} among them")
     data = DataOptions(train=(files[1],), validation=(files[0],), isolated_atoms=recipe.data.isolated_atoms)
-    return recipe.model_copy(update={"data": data})
+    return recipe.model_copy(update={"data": data}), [frames[i] for i in within]
 
 
 def shortest_distance(frame: Frame, pair: tuple[str, str]) -> float:
@@ -138,20 +150,22 @@ def main() -> None:
         data = recipe.data.model_copy(update={"n_validation": options.validation})
         recipe = recipe.model_copy(update={"data": data})
     with tempfile.TemporaryDirectory() as folder:
+        within: list[Frame] = []
         if options.beyond is not None:
-            recipe = with_extremes_held_back(recipe, options.beyond, Path(folder))
-        print_table(recipe, options)
+            recipe, within = with_extremes_held_back(recipe, options.beyond, Path(folder))
+        print_table(recipe, within, options)
 
 
-def print_table(recipe: TrainingConfig, options: argparse.Namespace) -> None:
+def print_table(recipe: TrainingConfig, within: list[Frame], options: argparse.Namespace) -> None:
     """A line for each change and seed, as soon as it is trained."""
-    columns = ["", "seed", "forces MAE / RMSE, meV/Å", "energy MAE, meV", "on trained frames", "seconds"]
+    others = ["on others held back"] if within else []
+    columns = ["", "seed", "forces MAE / RMSE, meV/Å", *others, "on trained frames", "energy MAE, meV", "seconds"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name in options.only:
         for seed in options.seeds:
-            errors, trained, seconds = errors_of(changed(recipe, CHANGES[name], options.gradients, seed))
-            energy = f"{errors.energy_mae_mev:.2f}"
-            row = [name, str(seed), force_errors(errors), energy, force_errors(trained), f"{seconds:.0f}"]
+            errors, seconds = errors_of(changed(recipe, CHANGES[name], options.gradients, seed), within)
+            forces = [force_errors(table) for table in errors]
+            row = [name, str(seed), *forces, f"{errors[0].energy_mae_mev:.2f}", f"{seconds:.0f}"]
             print(f"| {' | '.join(row)} |", flush=True)
 
 
