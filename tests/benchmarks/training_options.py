@@ -32,7 +32,6 @@ from openmm_allegro.training.splits import read_frame_sets
 
 CHANGES: dict[str, dict[str, dict]] = {
     "recipe": {},
-    "lr-0.005": {"optimizer": {"lr": 0.005}},
     "lr-0.01": {"optimizer": {"lr": 0.01}},
     "adamw": {"optimizer": {"name": "adamw", "lr": 0.02, "weight_decay": 0.01}},
     "schedule-free-0.01": {"optimizer": {"name": "schedule_free", "schedule": "constant", "lr": 0.01}},
