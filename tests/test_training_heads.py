@@ -16,6 +16,7 @@ from openmm_allegro.checkpoint import load_model, read_metadata
 from openmm_allegro.cli import main
 from openmm_allegro.config import AllegroConfig
 from openmm_allegro.model import Allegro
+from openmm_allegro.training import keeper, rounds
 from openmm_allegro.training.batch import FrameDataset, ShuffledBatches
 from openmm_allegro.training.config import load_config
 from openmm_allegro.training.heads import HeadBatch, InterleavedBatches, another_head, completed, history_columns
@@ -238,9 +239,8 @@ def test_an_epoch_has_every_frame_once_in_an_order_known_from_its_seed():
 
     def batches(seed, epoch):
         made = InterleavedBatches([ShuffledBatches(each, 3, seed) for each in data], seed)
-        made.set_epoch(epoch)
         assert len(made) == 5
-        return list(made)
+        return list(made.of_epoch(epoch))
 
     def order(seed, epoch):
         return [batch.head for batch in batches(seed, epoch)]
@@ -277,6 +277,31 @@ def test_a_broken_run_of_two_heads_goes_on_to_the_same_weights(tmp_path, monkeyp
     with whole.history.open() as one, resumed.history.open() as other:
         for row, again in zip(csv.DictReader(one), csv.DictReader(other), strict=True):
             assert all(row[name] == again[name] for name in row if name != "seconds")
+
+
+def test_a_run_broken_within_an_epoch_goes_on_from_there_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "LONGEST_ROUND", 2)
+    monkeypatch.setattr(keeper, "SECONDS_BETWEEN_SAVES", 0)
+    path = write_heads(tmp_path, "max_epochs = 4\nvalidate_every = 0.6")  # each 3 of 5 steps
+    whole, update, steps = run(path, tmp_path / "whole"), MovingAverage.update, []
+
+    def update_and_break(self, progress):
+        update(self, progress)
+        steps.append(self.steps)
+        if steps == [*range(1, 10)]:  # the fourth of the five steps of the second epoch
+            raise OSError("the plug is out")
+
+    monkeypatch.setattr(MovingAverage, "update", update_and_break)
+    with pytest.raises(OSError, match="the plug is out"):
+        run(path, tmp_path / "broken")
+    resumed = run(path, tmp_path / "broken", resume=True)
+    assert steps == [*range(1, 10), *range(9, 21)]
+    for name, head in whole.heads.items():
+        assert_same_weights(head.last_model, resumed.heads[name].last_model)
+    with whole.history.open() as one, resumed.history.open() as other:
+        rows, again = list(csv.DictReader(one)), list(csv.DictReader(other))
+    assert [row["step"] for row in rows] == ["3", "6", "9", "12", "15", "18", "20"]
+    assert [{**row, "seconds": ""} for row in rows] == [{**row, "seconds": ""} for row in again]
 
 
 def test_a_run_killed_between_the_files_of_two_heads_goes_on_to_the_same_weights(tmp_path):

@@ -153,27 +153,20 @@ class ShuffledBatches:
         self.group_by_size = group_by_size
         self.batch_size = batch_size
         self.seed = seed
-        self.sampler = self
-        """Lightning calls `loader.sampler.set_epoch` before each epoch."""
-        self.epoch = 0
         self.process, self.n_processes = 0, 1
 
     def deal_out(self, process: int, n_processes: int) -> None:
         """From now on every batch is the share of one process (counted from 0), which may be empty."""
         self.process, self.n_processes = process, n_processes
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch."""
-        self.epoch = epoch
-
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
 
-    def order(self) -> list[int]:
-        """Numbers of the frames, in the order of the current epoch."""
+    def order(self, epoch: int) -> list[int]:
+        """Numbers of the frames."""
         if self.seed is None:
             return list(range(len(self.dataset)))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.dataset), generator=generator).tolist()
         return self._grouped(order, generator) if self.group_by_size else order
 
@@ -190,7 +183,11 @@ class ShuffledBatches:
         return grouped + order[n_whole:]
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.order()
-        for start in range(0, len(order), self.batch_size):
+        return self.of_epoch(0)
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from a number on; those before it are not made."""
+        order = self.order(epoch)
+        for start in range(first * self.batch_size, len(order), self.batch_size):
             own = order[start : start + self.batch_size][self.process :: self.n_processes]
             yield self.dataset.batch(own) if own else self.dataset.empty_batch()

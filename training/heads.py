@@ -4,6 +4,7 @@ A batch has frames of one head. A run without heads is one head whose name is em
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -33,35 +34,32 @@ class InterleavedBatches:
         """seed: None takes one head after the other."""
         self.heads = heads
         self.seed = seed
-        self.sampler = self
-        """Lightning calls `loader.sampler.set_epoch` before each epoch."""
-        self.epoch = 0
 
     def deal_out(self, process: int, n_processes: int) -> None:
         """From now on every batch is the share of one process (counted from 0), which may be empty."""
         for batches in self.heads:
             batches.deal_out(process, n_processes)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch."""
-        self.epoch = epoch
-        for batches in self.heads:
-            batches.set_epoch(epoch)
-
     def __len__(self) -> int:
         return sum(map(len, self.heads))
 
-    def order(self) -> list[int]:
-        """Number of the head of each batch of the current epoch."""
+    def order(self, epoch: int) -> list[int]:
+        """Number of the head of each batch."""
         numbers = [number for number, batches in enumerate(self.heads) for _ in range(len(batches))]
         if self.seed is None:
             return numbers
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return [numbers[i] for i in torch.randperm(len(numbers), generator=generator).tolist()]
 
     def __iter__(self) -> Iterator[HeadBatch]:
-        heads = [iter(batches) for batches in self.heads]
-        for number in self.order():
+        return self.of_epoch(0)
+
+    def of_epoch(self, epoch: int, first: int = 0) -> Iterator[HeadBatch]:
+        """The batches of one epoch from a number on; those before it are not made."""
+        order = self.order(epoch)
+        before = Counter(order[:first])
+        heads = [batches.of_epoch(epoch, before[number]) for number, batches in enumerate(self.heads)]
+        for number in order[first:]:
             yield HeadBatch(number, next(heads[number]))
 
 

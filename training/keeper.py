@@ -32,11 +32,11 @@ LEFT_BY_A_STOPPED_START = {
 DIVERGED = 1000.0
 """Times the best validation loss: errors some thirty times as large."""
 SECONDS_BETWEEN_SAVES = 10
-"""An epoch that is not validated and ends sooner after the last resume file does not write one."""
+"""A round without validation that ends sooner after the last resume file does not write one."""
 
 
 class Keeper(Callback):
-    """Validates after epochs and writes down the result; all of it is replayed exactly by a resumed run."""
+    """Validates now and then and writes down the result; all of it is replayed exactly by a resumed run."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Keeper(Callback):
         self.provenance = provenance
         self.run_id = run_id
         self.next_save = 0.0
-        """Moment of `time.monotonic` before which only validations write the resume file."""
+        """Moment of `time.monotonic` before which a round's end writes no resume file."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Time counts from here, and whatever stops the run from now on, it can be resumed."""
@@ -62,22 +62,30 @@ class Keeper(Callback):
         is_over = pl_module.steps >= pl_module.max_steps or _out_of_patience(pl_module)
         trainer.should_stop |= is_over  # already when it is resumed
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Validate, save the models, and at the end of a whole epoch the state to resume from."""
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Validate and save the models where it is time for that."""
         assert isinstance(pl_module, TrainingModule)
-        module, run = pl_module, pl_module.config.run
-        complete = module.steps % module.steps_per_epoch == 0
-        if not complete:
-            return
-        if (trainer.current_epoch + 1) % run.validate_every != 0:
-            if processes.from_the_first(self.next_save - time.monotonic(), module.device) <= 0:
-                self.save_resume_file(trainer)
+        module = pl_module
+        if module.steps % module.steps_between_validations != 0:
             return
         self.validate_and_save(module)
         for logger in trainer.loggers:
             logger.log_metrics(module.history[-1], step=module.steps)
         trainer.should_stop |= _out_of_patience(module)
-        self.save_resume_file(trainer)
+        self.next_save = 0.0
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save the state to resume from, at the end of a whole round."""
+        is_whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if is_whole and processes.from_the_first(self.next_save - time.monotonic(), pl_module.device) <= 0:
+            self.save_resume_file(trainer)
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, object]

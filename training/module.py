@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -121,6 +122,7 @@ class TrainingModule(lightning.LightningModule):
         """One row for each validation."""
         self.steps = 0
         self.steps_per_epoch = steps_per_epoch
+        self.steps_between_validations = max(1, round(config.run.validate_every * steps_per_epoch))
         self.max_steps = min([config.run.max_steps or math.inf, (config.run.max_epochs or math.inf) * steps_per_epoch])
         self.max_seconds = 60 * (config.run.max_time_minutes or math.inf)
         self.agreed_progress = 0.0
@@ -210,8 +212,9 @@ class TrainingModule(lightning.LightningModule):
         if self.config.optimizer.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.average.weights, self.config.optimizer.gradient_clip)
 
-    def on_train_batch_end(self, outputs: object, batch: HeadBatch, batch_idx: int) -> None:
-        """The weights have moved: take them into the average, and stop when steps or time are over."""
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """Move the weights, take them into the average, and stop when steps or time are over."""
+        super().optimizer_step(*args, **options)
         self.steps += 1
         seconds = self.agreed_seconds()
         self.average.update(self.progress_at(seconds))

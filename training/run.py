@@ -27,6 +27,7 @@ from openmm_allegro.training.module import TrainingModule
 from openmm_allegro.training.pictures import draw_learning_curve, draw_parity
 from openmm_allegro.training.progress_bar import ProgressBar
 from openmm_allegro.training.provenance import check_same_run, provenance, shared_by_resumed_runs
+from openmm_allegro.training.rounds import Rounds
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
 from openmm_allegro.training.starting_model import Start, starting_models
 from openmm_allegro.training.statistics import STATISTICS_FILE, log_statistics, store_statistics
@@ -206,6 +207,7 @@ def _fit(
     """place: the kind of device, and how many of them on each node."""
     device, n_devices = place
     run = module.config.run
+    rounds = Rounds(batches, module)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     is_alone = n_devices * run.num_nodes == 1
@@ -227,7 +229,7 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        log_every_n_steps=module.steps_per_epoch,
+        log_every_n_steps=len(rounds),
     )
     for each in (batches, keeper.validation):
         each.deal_out(trainer.global_rank, trainer.world_size)
@@ -242,7 +244,7 @@ def _fit(
         with warnings.catch_warnings():
             # Lightning 2.6 beside torch 2.13 says this of its own code
             warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
-            trainer.fit(module, batches, ckpt_path=keeper.folder / RESUME_FILE if resume else None, weights_only=True)
+            trainer.fit(module, rounds, ckpt_path=keeper.folder / RESUME_FILE if resume else None, weights_only=True)
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt("stopped; go on with `--resume`") from error
     module.to(device)  # Lightning leaves it on the CPU
