@@ -111,11 +111,6 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ),
         (
             "[run]",
-            "[optimizer]\nweight_limit = 1.0\n[run]",
-            "`optimizer.weight_limit` is not known to `adam`; leave it out",
-        ),
-        (
-            "[run]",
             '[optimizer]\nname = "muon"\namsgrad = true\n[run]',
             "`optimizer.amsgrad` is not known to `muon`; leave it out",
         ),

@@ -205,7 +205,7 @@ def test_a_step_with_sharpness_has_the_gradient_uphill_and_the_weights_below():
     "options",
     [
         'name = "schedule_free"\nschedule = "constant"\nweight_decay = 0.01',
-        'name = "muon"\nweight_decay = 0.01\nweight_limit = 1.0',
+        'name = "muon"\nweight_decay = 0.01',
         'name = "adamw"\naverage = "swa"\nswa_from = 0.5\nsam_rho = 0.01\n[loss]\nkind = "huber"\nenergy_end = 10.0',
     ],
     ids=["schedule-free", "muon", "swa and sam"],

@@ -93,12 +93,12 @@ def test_a_run_of_a_version_that_knew_fewer_options_goes_on(tmp_path):
     run(path, tmp_path / "run")
     resume_file = tmp_path / "run" / "resume.ckpt"
     content = torch.load(resume_file, weights_only=True)
-    del content["run_id"]["optimizer.weight_limit"]
+    del content["run_id"]["optimizer.gradient_clip"]
     torch.save(content, resume_file)
     changed(path, "max_epochs = 1", "max_epochs = 2")
     assert run(path, tmp_path / "run", resume=True).steps == 8
-    changed(path, 'name = "muon"', 'name = "muon"\nweight_limit = 1.0')
-    with pytest.raises(ValueError, match=r"started with another `optimizer.weight_limit` \(None, now 1.0\)"):
+    changed(path, 'name = "muon"', 'name = "muon"\ngradient_clip = 1.0')
+    with pytest.raises(ValueError, match=r"started with another `optimizer.gradient_clip` \(None, now 1.0\)"):
         run(path, tmp_path / "run", resume=True)
 
 

@@ -99,8 +99,6 @@ class OptimizerOptions(Section):
     """Learning rate; the highest one, where it changes."""
     weight_decay: NotNegative = 0.0
     """Pull of the weights towards zero."""
-    weight_limit: Positive | None = None
-    """With `muon` the largest root mean square of the weights of a dense layer, which begin with 1."""
     amsgrad: bool = False
     """Divide by the largest gradient seen instead of the recent ones (`adam` and `adamw`)."""
     schedule: Literal["plateau", "cosine", "constant"] = "cosine"
@@ -127,9 +125,8 @@ class OptimizerOptions(Section):
 
     @model_validator(mode="after")
     def _options_that_go_together(self) -> "OptimizerOptions":
-        for option, known_to in (("amsgrad", ("adam", "adamw")), ("weight_limit", ("muon",))):
-            if getattr(self, option) and self.name not in known_to:
-                raise ValueError(f"`optimizer.{option}` is not known to `{self.name}`; leave it out")
+        if self.amsgrad and self.name not in ("adam", "adamw"):
+            raise ValueError(f"`optimizer.amsgrad` is not known to `{self.name}`; leave it out")
         if self.name != "schedule_free":
             return self
         if self.schedule != "constant":

@@ -23,23 +23,13 @@ class Muon(torch.optim.Optimizer):
     The momentum of a matrix is replaced by the nearest orthogonal one. Its steps are made as large as AdamW's (Liu et
     al., arXiv:2502.16982), so that one learning rate serves both. This is `torch.optim.Muon` with
     `adjust_lr_fn="match_rms_adamw"`, in the precision of the weights and for all matrices of one shape at once.
-
-    Orthogonal steps have one size however small the gradients are, so the matrices of a long run grow (Liu et al.).
-    `weight_limit` stops that: a matrix that is larger is multiplied back after each step. One that was larger to begin
-    with, as in fine-tuning, may stay as large.
     """
 
     def __init__(
-        self,
-        matrices: Sequence[Parameter],
-        lr: float,
-        weight_decay: float = 0.0,
-        momentum: float = 0.95,
-        weight_limit: float = math.inf,
+        self, matrices: Sequence[Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95
     ) -> None:
-        """matrices: weights of two dimensions. weight_limit: of the root mean square of a matrix's elements."""
+        """matrices: weights of two dimensions."""
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self.weight_limit = weight_limit
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -49,23 +39,17 @@ class Muon(torch.optim.Optimizer):
             if not matrices:
                 continue
             gradients = [matrix.grad for matrix in matrices]
-            momenta, largest = zip(*(self._state_of(matrix) for matrix in matrices), strict=True)
+            momenta = [self._momentum_of(matrix) for matrix in matrices]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
             ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])  # after Nesterov
             torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(matrices, orthogonal_steps(ahead), alpha=-group["lr"])
-            if self.weight_limit < math.inf:
-                shares = torch._foreach_div(largest, torch._foreach_norm(matrices))
-                torch._foreach_mul_(matrices, torch._foreach_clamp_max(shares, 1.0))
 
-    def _state_of(self, matrix: Parameter) -> tuple[Tensor, Tensor]:
-        """The momentum, and the largest norm that the matrix may have."""
+    def _momentum_of(self, matrix: Parameter) -> Tensor:
         state = self.state[matrix]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix)
-        if "largest_norm" not in state:
-            state["largest_norm"] = matrix.norm().clamp(min=self.weight_limit * math.sqrt(matrix.numel()))
-        return state["momentum_buffer"], state["largest_norm"]
+        return state["momentum_buffer"]
 
 
 def orthogonal_steps(matrices: Sequence[Tensor]) -> list[Tensor]:

@@ -46,8 +46,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         others = [weight for weight in weights if id(weight) not in numbers]
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if matrices:
-            limit = math.inf if options.weight_limit is None else options.weight_limit
-            self.parts["muon"] = Muon(matrices, lr, decay, weight_limit=limit)
+            self.parts["muon"] = Muon(matrices, lr, decay)
         if others:
             self.parts["adamw"] = torch.optim.AdamW(others, lr=lr, weight_decay=decay, fused=True)
         super().__init__([{"params": part} for part in (list(matrices), others) if part], {"lr": lr})
