@@ -165,6 +165,24 @@ def test_runs_are_compared_with_a_data_set(files):
     assert set(figures["rdf"]) == {"rdf_O-O", "rdf_O-H", "rdf_H-H"}
 
 
+def test_a_reference_may_have_its_elements_in_another_order(files):
+    images = ase.io.read(files / "frames.extxyz", index=":")
+    ase.io.write(files / "turned.extxyz", [image[::-1] for image in images])
+    found = [
+        compare_trajectories(
+            files / name,
+            [files / "run.xtc"],
+            files / "run.pdb",
+            what=["rdf:r_max_nm=0.7"],
+            output_dir=files / name.partition(".")[0],
+        )["rdf"]
+        for name in ("frames.extxyz", "turned.extxyz")
+    ]
+    assert list(found[1]) == ["rdf_O-O", "rdf_O-H", "rdf_H-H"]
+    for name, summary in found[0].items():
+        assert found[1][name]["difference_per_cent"] == pytest.approx(summary["difference_per_cent"], rel=1e-6)
+
+
 def test_names_of_the_runs_topology_hold_for_a_data_set_of_the_same_atoms(files):
     arguments = {"what": ["bonds:pair=name O-name H:cutoff_nm=0.5"], "output_dir": files / "out"}
     figures = compare_trajectories(files / "frames.extxyz", [files / "run.xtc"], files / "run.pdb", **arguments)

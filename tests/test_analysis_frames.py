@@ -43,6 +43,13 @@ def test_times_come_from_an_xtc_file(files):
     assert frames.spacing_ps() == pytest.approx(0.5)
 
 
+def test_the_frame_at_the_start_counts_whatever_the_last_digit_of_its_time(files):
+    run = atoms("OHH", np.zeros((30, 3, 3)), times=0.1 * np.arange(30), cell=2 * np.eye(3))
+    run.save(str(files / "fine.xtc"))  # 0.7 in single precision is less than 0.7
+    for k in range(30):
+        assert open_trajectory(files / "fine.xtc", files / "run.pdb", start_ps=k / 10).n_frames == 30 - k
+
+
 def test_times_of_a_dcd_file_are_given(files):
     frames = open_trajectory(files / "run.dcd", files / "run.pdb", timestep_ps=0.25, start_ps=1.0)
     assert frames.times_ps == pytest.approx([1.0, 1.25])

@@ -9,7 +9,7 @@ from trajectories import atoms
 
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import Molecules, bonds_of, whole_chunks
-from openmm_allegro.analysis.selection import atoms_of
+from openmm_allegro.analysis.selection import atoms_of, file_name, plain
 from openmm_allegro.analysis.shape import end_to_end_distance, radius_of_gyration
 
 HELIX_NM = backbone(*np.array([HELIX] * 12).T)
@@ -124,6 +124,14 @@ def test_words_of_mdtraj_are_selections_and_symbols_are_elements():
         atoms_of(topology, "Li")
 
 
+def test_long_selections_have_short_names_of_their_own():
+    long = ["index " + " ".join(map(str, range(first, 90))) for first in (0, 1)]
+    names = {file_name((words, "O", words)) for words in long}
+    assert len(names) == 2
+    assert max(map(len, names)) < 130
+    assert plain("resname HOH and name O") == "resname_HOH_and_name_O"
+
+
 def test_single_atoms_have_no_radius_of_gyration():
     with pytest.raises(ValueError, match="no two atoms that are bonded"):
         radius_of_gyration(atoms(["Li", "Li"], np.array([[[0, 0, 0], [1, 1, 1]]], dtype=float)), "Li")
@@ -135,3 +143,27 @@ def test_the_distribution_of_a_series_integrates_to_one():
     assert curve.y.sum() * (curve.x[1] - curve.x[0]) == pytest.approx(1.0)
     assert np.all(curve.error >= 0)
     assert radius_of_gyration(peptide(HELIX_NM[None]), "protein").curve() is None
+
+
+def test_molecules_are_brought_to_the_nearest_image_of_a_skewed_cell():
+    cell = 8.0 * np.array([[1, 0, 0], [0, 1, 0], [0.5, 0.5, np.sqrt(0.5)]])  # rhombic dodecahedron, 2.83 nm to a face
+    away = np.random.default_rng(0).normal(size=(40, 3))
+    pairs = np.stack([np.zeros((40, 3)), 3.3 * away / np.linalg.norm(away, axis=1, keepdims=True)], axis=1)
+    chunk = next(whole_chunks(Frames.of(atoms(["Na", "Cl"], wrapped(pairs, cell), cell=cell)), np.arange(2)))
+    steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    nearest = np.linalg.norm(pairs[:, 1, None] + steps @ cell, axis=2).min(axis=1)
+    assert np.linalg.norm(chunk.xyz[:, 1] - chunk.xyz[:, 0], axis=1) == pytest.approx(nearest, abs=CLOSE)
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_alpha_carbons_stay_at_their_chain(stripped):
+    helix = backbone(*np.array([HELIX] * 24).T)  # 3.5 nm long
+    moved = shaken(helix, 5, 0.01)
+    found = peptide(wrapped(moved, 5.5 * np.eye(3)), 5.5 * np.eye(3))
+    alphas = atoms_of(found.topology, "name CA")
+    if stripped:
+        found, alphas = found.atom_slice(alphas), np.arange(24)
+    chunk = next(whole_chunks(Frames.of(found), alphas))
+    for got, wanted in zip(chunk.xyz, moved[:, 1::4], strict=True):
+        between = np.linalg.norm(wanted[:, None] - wanted[None], axis=2)
+        assert np.linalg.norm(got[:, None] - got[None], axis=2) == pytest.approx(between, abs=CLOSE)

@@ -7,6 +7,7 @@ import mdtraj
 import numpy as np
 import pytest
 from peptides import HELIX, STRAND, TRICLINIC, backbone, peptide, shaken, wrapped
+from scipy.spatial.transform import Rotation
 from trajectories import atoms
 
 from openmm_allegro.analysis.frames import Frames
@@ -47,6 +48,27 @@ def test_rmsd_of_independent_noise_is_the_root_of_two_times_it():
     # 144 coordinates lose six to the superposition: σ √(2 · 138 / 48); one RMSD of the first frame stays, 6 % of 1/√138
     assert found.values[1:].mean() == pytest.approx(0.01 * np.sqrt(2 * 138 / 48), rel=0.07)
     assert found.values[0] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("elements", "angstrom"),
+    [
+        ("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]),
+        ("COO", [[0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]]),
+        ("CHHHH", [[0, 0, 0], [0.63, 0.63, 0.63], [-0.63, -0.63, 0.63], [-0.63, 0.63, -0.63], [0.63, -0.63, -0.63]]),
+    ],
+    ids=["water", "carbon dioxide", "methane"],
+)
+def test_rmsd_of_small_molecules_is_that_of_the_best_rotation(elements, angstrom):
+    random = np.random.default_rng(1)
+    shape = np.array(angstrom) / 10 + random.normal(0, 0.003, (60, len(elements), 3))
+    turned = (shape @ Rotation.random(60, random_state=2).as_matrix()).astype(np.float32)
+    centred = turned.astype(np.float64) - turned.astype(np.float64).mean(axis=1, keepdims=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of linear molecules, whose best rotation is not the only one
+        expected = [Rotation.align_vectors(centred[0], frame)[1] / np.sqrt(len(elements)) for frame in centred]
+    found = rmsd(atoms(elements, turned), "all")
+    assert found.values == pytest.approx(np.array(expected), abs=1e-6)  # nm, positions in single precision
 
 
 def test_rmsd_from_a_reference_of_other_order_of_frames():

@@ -5,9 +5,11 @@ import csv
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import t
 from trajectories import atoms
 
 from openmm_allegro.analysis.density import mass_density
+from openmm_allegro.analysis.msd import mean_squared_displacement
 from openmm_allegro.analysis.rdf import radial_distribution
 from openmm_allegro.analysis.runs import runs_together
 
@@ -44,6 +46,20 @@ def test_figures_are_means_with_the_error_of_the_mean():
     value, error = together.figures()["density_g_per_cm3"]
     assert value == pytest.approx(values.mean())
     assert error == pytest.approx(values.std(ddof=1) / np.sqrt(3))
+
+
+def test_bounds_are_those_of_the_mean_over_the_runs():
+    random = np.random.default_rng(5)
+    walks = random.normal(0, 0.05, (6, 200, 20, 3)).cumsum(axis=1)
+    alone = [
+        mean_squared_displacement(atoms("O" * 20, 50 + walk, times=np.arange(200.0), cell=100 * np.eye(3)), "O")
+        for walk in walks
+    ]
+    figures = runs_together([[each] for each in alone])[0].figures()
+    values = [each.diffusion_cm2_per_s for each in alone]
+    low, high = t.interval(0.95, 5, np.mean(values), np.std(values, ddof=1) / np.sqrt(6))
+    assert figures["diffusion_low_cm2_per_s"].value == pytest.approx(low, rel=1e-9)
+    assert figures["diffusion_high_cm2_per_s"].value == pytest.approx(high, rel=1e-9)
 
 
 def test_runs_are_drawn_thinly_under_their_mean():

@@ -11,6 +11,7 @@ from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.logs import log_results
 from openmm_allegro.analysis.npt import ATMOSPHERE_BAR
 from openmm_allegro.analysis.pictures import save_picture
+from openmm_allegro.analysis.selection import elements_of
 from openmm_allegro.analysis.trajectory_file import OtherAtomsError, open_trajectory
 
 DEFAULT = ("rdf", "msd", "density")
@@ -105,7 +106,9 @@ def compare_trajectories(
         if reference_topology is not None:
             raise
         theirs = _opened([reference], None, *of_reference)  # a data set of other atoms than the runs have
-    ours, wanted = results_of_runs(requests, opened, runs), results_of_runs(requests, theirs, [reference])
+    elements = elements_of(opened[0].topology)  # the reference may have them in another order, as pairs in names
+    ours = results_of_runs(requests, opened, runs)
+    wanted = results_of_runs(requests, theirs, [reference], elements)
     compared = {name: compare(wanted[name], ours[name]) for name in wanted}
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)

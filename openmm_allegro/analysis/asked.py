@@ -13,11 +13,11 @@ from openmm_allegro.analysis.result import Result
 from openmm_allegro.analysis.runs import runs_together
 
 
-def results_of(requests: Sequence[Request], frames: Frames) -> dict[str, list[Result]]:
-    """What each analysis gives, by its name."""
+def results_of(requests: Sequence[Request], frames: Frames, order: Sequence[str] = ()) -> dict[str, list[Result]]:
+    """What each analysis gives, by its name. order: of elements in pairs, in place of that of the topology."""
     found: dict[str, list[Result]] = {}
     for request in requests:
-        found.setdefault(request.name, []).extend(run(request, frames))
+        found.setdefault(request.name, []).extend(run(request, frames, order))
     return found
 
 
@@ -28,16 +28,16 @@ def results_as_asked(what: Sequence[str], runs: Sequence[Frames]) -> list[Result
 
 
 def results_of_runs(
-    requests: Sequence[Request], runs: Sequence[Frames], names: Sequence[str | Path] = ()
+    requests: Sequence[Request], runs: Sequence[Frames], names: Sequence[str | Path] = (), order: Sequence[str] = ()
 ) -> dict[str, list[Result]]:
     """The same of several runs of one system, each result a mean over them; of one run its own results.
 
-    names: of the runs, for what is said of one of them.
+    names: of the runs, for what is said of one of them. order: of elements in pairs, by default that of the topology.
     """
     of_each: list[dict[str, list[Result]]] = []
     for frames, name in zip_longest(runs, names):
         with _named(name):
-            of_each.append(results_of(requests, frames))
+            of_each.append(results_of(requests, frames, order))
     return {name: runs_together([results[name] for results in of_each]) for name in of_each[0]}
 
 

@@ -6,7 +6,7 @@
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations_with_replacement
 from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -108,10 +108,11 @@ def parameters_of(function: Function) -> dict[str, type]:
     return {name: hints[name] for name in names if Frames not in get_args(hints[name])}
 
 
-def run(request: Request, frames: Frames) -> list[Result]:
+def run(request: Request, frames: Frames, order: Sequence[str] = ()) -> list[Result]:
     """Do one analysis; where it is done for each pair or element, all of them that are not chosen.
 
-    With fewer frames than blocks, and no `n_blocks` asked for, each frame is a block.
+    With fewer frames than blocks, and no `n_blocks` asked for, each frame is a block. order: of elements in pairs, in
+    place of that of the topology.
     """
     function, each = function_of(request.name), CATALOGUE[request.name].each
     blocks = inspect.signature(function).parameters.get("n_blocks")
@@ -120,7 +121,7 @@ def run(request: Request, frames: Frames) -> list[Result]:
     if each is None or each in request.options:
         _check_given(request, function)
         return [function(frames, **request.options)]
-    elements = elements_of(frames.topology)
+    elements = sorted(elements_of(frames.topology), key=lambda each: order.index(each) if each in order else len(order))
     if each == "element":
         return [function(frames, element, **request.options) for element in elements]
     symbols = element_symbols(frames.topology).tolist()

@@ -106,8 +106,7 @@ class Frames:
         if len(times) < 2:
             raise ValueError("the trajectory has one frame; kinetics need two or more")
         spacing = (times[-1] - times[0]) / (len(times) - 1)
-        last_digit = 2 * float(np.spacing(np.float32(np.abs(times).max())))  # XTC files keep times in single precision
-        if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit):
+        if not np.allclose(np.diff(times), spacing, rtol=1e-3, atol=last_digit_ps(times)):
             steps = np.diff(times)
             k = int(np.argmax(np.abs(steps - np.median(steps))))
             raise ValueError(
@@ -115,6 +114,11 @@ class Frames:
                 f"{np.median(steps):g} ps; use a part of the trajectory where they are, or give `timestep_ps`"
             )
         return float(spacing)
+
+
+def last_digit_ps(times_ps: NDArray[np.float64]) -> float:
+    """What times (f,) may be off by in XTC files, which keep them in single precision."""
+    return 2 * float(np.spacing(np.float32(np.abs(times_ps).max(initial=0.0))))
 
 
 def refuse_broken(xyz_nm: NDArray[np.float32], first: int) -> None:

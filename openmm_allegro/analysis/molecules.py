@@ -6,6 +6,7 @@ Symbols used in this file
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mdtraj
 import numpy as np
@@ -20,6 +21,8 @@ Indices = NDArray[np.int64]
 NONMETALS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
 STRETCHED = 1.2
 """A bond is guessed where two nonmetals are closer than so many times the sum of their covalent radii."""
+IMAGES = np.stack(np.meshgrid(*3 * [[-1.0, 0.0, 1.0]], indexing="ij"), axis=-1).reshape(-1, 3)
+"""Steps to a cell and those around it, (27, 3)."""
 FARTHEST_SITE_NM = 0.2
 """No site without mass is farther from its atom."""
 
@@ -81,13 +84,19 @@ class Molecules:
         return positions_nm + shift @ cell_nm
 
     def together_nm(self, positions_nm: Array, cell_nm: Array | None) -> Array:
-        """Whole molecules, each at the image that is nearest to the first molecule by its centre of mass; (k, 3)."""
+        """Whole molecules, each at the image that is nearest to the first molecule by its centre of mass; (k, 3).
+
+        That is the nearest also where it is farther than half a height of the cell, as in a rhombic dodecahedron.
+        """
         whole = self.whole_nm(positions_nm, cell_nm)
         if cell_nm is None or self.n_molecules == 1:
             return whole
         centres = self.centres(whole)
         steps = (centres - centres[0]) @ np.linalg.inv(cell_nm)
-        return whole - (np.rint(steps) @ cell_nm)[self.molecule]
+        near = steps - np.rint(steps)
+        lengths = np.linalg.norm((near[:, None] + IMAGES) @ cell_nm, axis=2)  # (m, 27)
+        shift = IMAGES[lengths.argmin(axis=1)] - np.rint(steps)
+        return whole + (shift @ cell_nm)[self.molecule]
 
     def centres(self, values: Array) -> Array:
         """Mean over each molecule, weighted by mass. values: (k, c). Returns (m, c)."""
@@ -103,12 +112,14 @@ def bonds_of(frames: Frames) -> Indices:
     """Pairs of bonded atoms, (z, 2): of the topology, or guessed from the first frame where it has none.
 
     That is in residues of which no atom has a bond, such as ions beside water in a PDB file without CONECT lines. A
-    site without mass, as four-point water has, is bonded to the nearest atom.
+    site without mass, as four-point water has, is bonded to the nearest atom, and an alpha carbon that is all that is
+    left of its residue to the next of its chain.
     """
     known = np.array([(a.index, b.index) for a, b in frames.topology.bonds], dtype=np.int64).reshape(-1, 2)
     residue = np.array([atom.residue.index for atom in frames.topology.atoms])
     without = np.flatnonzero(~np.isin(residue, residue[known]))
-    return np.concatenate([known, guessed_bonds(frames, without), _bonds_of_sites(frames, known)])
+    guessed = [guessed_bonds(frames, without), _bonds_of_sites(frames, known), _bonds_of_traces(frames.topology)]
+    return np.concatenate([known, *guessed])
 
 
 def guessed_bonds(frames: Frames, among: Indices | None = None) -> Indices:
@@ -146,18 +157,31 @@ def _bonds_of_sites(frames: Frames, known: Indices) -> Indices:
     return np.stack([sites[near.centre[nearest]], atoms[near.neighbour[nearest]]], axis=1)
 
 
+def _bonds_of_traces(topology: mdtraj.Topology) -> Indices:
+    """Alpha carbons without the rest of their residues, each with the next one of its chain; (z, 2)."""
+    bonds = []
+    for chain in topology.chains:
+        lone = [residue.atom(0) for residue in chain.residues if residue.n_atoms == 1]
+        alphas = [atom.index for atom in lone if atom.name == "CA" and atom.element.symbol == "C"]
+        bonds += list(pairwise(alphas))
+    return np.array(bonds, dtype=np.int64).reshape(-1, 2)
+
+
 def whole_chunks(frames: Frames, atoms: Indices) -> Iterator[mdtraj.Trajectory]:
     """Chunks of these atoms with their molecules whole and beside the first, without a cell, for functions of mdtraj.
 
+    All atoms of their molecules are read: those alone, such as alpha carbons, may have no bonds among them.
     The chunks are copies. atoms: (k,), increasing.
     """
-    molecules = Molecules.of(frames, atoms)
+    belongs_to = Molecules.of(frames).molecule
+    molecules = Molecules.of(frames, np.flatnonzero(np.isin(belongs_to, belongs_to[atoms])))
+    kept, topology = np.searchsorted(molecules.atoms, atoms), frames.topology.subset(atoms)
     done = 0
-    for chunk in frames.chunks(atoms):
+    for chunk in frames.chunks(molecules.atoms):
         refuse_broken(chunk.xyz, done)
-        xyz = np.empty_like(chunk.xyz)
+        xyz = np.empty((chunk.n_frames, len(atoms), 3), np.float32)
         for f in range(chunk.n_frames):
             cell = None if frames.cells_nm is None else frames.cells_nm[done + f]
-            xyz[f] = molecules.together_nm(chunk.xyz[f].astype(np.float64), cell)
+            xyz[f] = molecules.together_nm(chunk.xyz[f].astype(np.float64), cell)[kept]
         done += chunk.n_frames
-        yield mdtraj.Trajectory(xyz, chunk.topology, time=chunk.time)
+        yield mdtraj.Trajectory(xyz, topology, time=chunk.time)

@@ -19,6 +19,7 @@ from openmm_allegro.analysis.molecules import whole_chunks
 from openmm_allegro.analysis.result import Curve, Measured
 from openmm_allegro.analysis.selection import atoms_of, plain
 from openmm_allegro.analysis.series import Series
+from openmm_allegro.analysis.superpose import superposed
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -82,9 +83,8 @@ def rmsd(
 ) -> Series:
     """Root mean square deviation of the selection from the first frame, or from the first frame of a reference.
 
-    Every frame is first superposed on the reference with the atoms of `align`, by default the selection itself (D. L.
-    Theobald, Acta Cryst. A 61, 478 (2005), through mdtraj). Molecules are made whole first. The error of the mean is
-    from blocks of frames.
+    Every frame is first superposed on the reference with the atoms of `align`, by default the selection itself.
+    Molecules are made whole first. The error of the mean is from blocks of frames.
     """
     frames = Frames.of(frames)
     chosen, fitted = _chosen_and_fitted(frames, selection, align)
@@ -96,13 +96,13 @@ def rmsd(
             f"{len(fixed_chosen)} ({len(fixed_fitted)}) in the reference; give a reference of the same molecule"
         )
     atoms, fixed_atoms = np.union1d(chosen, fitted), np.union1d(fixed_chosen, fixed_fitted)
-    target = next(whole_chunks(fixed, fixed_atoms))[0]
+    target = next(whole_chunks(fixed, fixed_atoms)).xyz[0].astype(np.float64)
     here, there = np.searchsorted(atoms, fitted), np.searchsorted(fixed_atoms, fixed_fitted)
-    wanted = target.xyz[0, np.searchsorted(fixed_atoms, fixed_chosen)].astype(np.float64)
+    wanted = target[np.searchsorted(fixed_atoms, fixed_chosen)]
     values = []
     for chunk in whole_chunks(frames, atoms):
-        chunk.superpose(target, atom_indices=here, ref_atom_indices=there)
-        off = chunk.xyz[:, np.searchsorted(atoms, chosen)].astype(np.float64) - wanted
+        moved = superposed(chunk.xyz.astype(np.float64), target, here, there)
+        off = moved[:, np.searchsorted(atoms, chosen)] - wanted
         values.append(np.sqrt((off**2).sum(axis=2).mean(axis=1)))
     name = f"rmsd_{plain(selection)}"
     return Series(name, f"RMSD of {selection}", "rmsd_nm", "nm", frames.times_ps, np.concatenate(values))
@@ -123,15 +123,14 @@ def rmsf(
     chosen, fitted = _chosen_and_fitted(frames, selection, align)
     atoms = np.union1d(chosen, fitted)
     here, kept = np.searchsorted(atoms, fitted), np.searchsorted(atoms, chosen)
-    start = next(whole_chunks(frames, atoms))[0]
-    mean = sum(xyz.sum(axis=0) for xyz in _superposed(frames, atoms, start, here)) / frames.n_frames
-    target = mdtraj.Trajectory(mean, start.topology)
+    start = next(whole_chunks(frames, atoms)).xyz[0].astype(np.float64)
+    mean = np.sum([xyz.sum(axis=0) for xyz in _superposed(frames, atoms, start, here)], axis=0) / frames.n_frames
     m = min(n_blocks, frames.n_frames)
     block = np.arange(frames.n_frames) * m // frames.n_frames
     counts = np.bincount(block, minlength=m)
     sums, squares = np.zeros((m, len(kept), 3)), np.zeros((m, len(kept), 3))
     done = 0
-    for xyz in _superposed(frames, atoms, target, here):
+    for xyz in _superposed(frames, atoms, mean, here):
         off = xyz[:, kept] - mean[kept]
         mine = block[done : done + len(off)]
         np.add.at(sums, mine, off)
@@ -150,11 +149,10 @@ def rmsf(
     return Fluctuation(selection, chosen, residues, values[:-1], errors[:-1], mean_rmsf)
 
 
-def _superposed(frames: Frames, atoms: Indices, target: mdtraj.Trajectory, here: Indices) -> Iterator[Array]:
+def _superposed(frames: Frames, atoms: Indices, target: Array, here: Indices) -> Iterator[Array]:
     """Chunks of positions in nm on the target, (f, k, 3)."""
     for chunk in whole_chunks(frames, atoms):
-        chunk.superpose(target, atom_indices=here)
-        yield chunk.xyz.astype(np.float64)
+        yield superposed(chunk.xyz.astype(np.float64), target, here, here)
 
 
 def _chosen_and_fitted(frames: Frames, selection: str, align: str | None) -> tuple[Indices, Indices]:

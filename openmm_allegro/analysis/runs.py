@@ -4,7 +4,7 @@ Symbols used in this file
     m  runs     k  points of the curve
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,9 +67,10 @@ class RunsTogether:
     def figures(self) -> dict[str, Measured]:
         """Means of what every run has, with standard errors over the runs; nan or infinite where that of a run is.
 
-        A kind that others have is zero in a run that never had it.
+        A kind that others have is zero in a run that never had it. Bounds at 95 % are those of the mean.
         """
-        return {name: _mean(of_runs) for name, of_runs in self._of_each().items()}
+        means = {name: _mean(of_runs) for name, of_runs in self._of_each().items()}
+        return {name: self._bound(name, means) or mean for name, mean in means.items()}
 
     def figure(self, name: str) -> Measured | None:
         """One figure by its name, of kinds that no run has too."""
@@ -86,6 +87,16 @@ class RunsTogether:
             return None
         first, y = self._on_common_points()
         return first._replace(y=y.mean(axis=0), error=standard_errors(y))
+
+    def _bound(self, name: str, means: Mapping[str, Measured]) -> Measured | None:
+        """The bound of a mean over the runs, if the name is that of one."""
+        from scipy.stats import t
+
+        for word, side in (("_low_", -1), ("_high_", 1)):
+            mean = means.get(name.replace(word, "_"))
+            if word in name and mean is not None:
+                return Measured(mean.value + side * float(t.ppf(0.975, len(self.results) - 1)) * mean.error)
+        return None
 
     def summary(self, figure: str) -> str:
         """One figure as text, `1.64 ± 0.15`."""

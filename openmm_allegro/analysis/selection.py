@@ -1,6 +1,7 @@
 """Which atoms an analysis looks at, and what they are."""
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -8,6 +9,9 @@ from itertools import combinations
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
+
+LONGEST_NAME = 60
+"""Of one selection; a file's name, of three of them, may have 255 bytes."""
 
 
 def element_symbols(topology: mdtraj.Topology) -> NDArray[np.str_]:
@@ -83,5 +87,6 @@ def file_name(selections: tuple[str, ...]) -> str:
 
 
 def plain(words: str) -> str:
-    """Words as a part of a name: `P2S6 (P–P)` becomes `P2S6_P_P`."""
-    return re.sub(r"\W+", "_", words).strip("_")
+    """Words as a part of a name: `P2S6 (P–P)` becomes `P2S6_P_P`; many of them are cut, with a number of their own."""
+    name = re.sub(r"\W+", "_", words).strip("_")
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}_{zlib.crc32(words.encode()):08x}"

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from openmm_allegro.analysis.data_set import load_data_set
-from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.analysis.frames import Frames, last_digit_ps
 from openmm_allegro.analysis.selection import element_symbols
 from openmm_allegro.analysis.topology_file import read_topology, warn_of_another_order
 from openmm_allegro.xyz_text import is_xyz
@@ -126,7 +126,8 @@ def _kept(path: Path, times: NDArray[np.float64], start_ps: float, stride: int) 
             f"`{path}` holds no times, so that nothing is known to be before {start_ps} ps; "
             "give the time between its frames, `timestep_ps`"
         )
-    kept = np.arange(len(times)) if np.isnan(times).any() else np.flatnonzero(times >= start_ps)
+    known = not np.isnan(times).any()
+    kept = np.flatnonzero(times >= start_ps - last_digit_ps(times)) if known else np.arange(len(times))
     if len(kept) == 0:
         raise ValueError(
             f"`{path}` has no frame at or after {start_ps:g} ps; its {len(times)} frames end "
