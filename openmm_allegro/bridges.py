@@ -140,9 +140,11 @@ def torch_force(module: ForceModule, parameter: str | None) -> openmm.Force:
 
 def python_force(module: ForceModule, parameter: str | None, devices: list[torch.device]) -> openmm.Force:
     """The force as openmm.PythonForce; positions and forces cross the host once a step."""
-    force = openmm.PythonForce(PythonComputation(module, parameter, devices), {parameter: 1.0} if parameter else {})
+    computation = PythonComputation(module, parameter, devices)
+    force = openmm.PythonForce(computation, {parameter: 1.0} if parameter else {})
     force.setUsesPeriodicBoundaryConditions(module.periodic)
     force.getPotential = lambda: module.potential  # a function, which OpenMM does not copy with the force
+    force.forget = computation.forget
     return force
 
 
@@ -182,6 +184,12 @@ class PythonComputation:
             energy, forces = self.module(*arguments)
             self.inputs, self.answer = inputs, (energy.item(), forces.cpu().numpy())
         return self.answer
+
+    def forget(self) -> None:
+        """Drop the neighbour list and the last answer: sums go on in the order that a new process gives them."""
+        with self.one_at_a_time:
+            self.answer = None
+            self.module.potential.neighbors.reset()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled as the bytes of the model file and plain options, so that no class of torch is in it."""

@@ -98,8 +98,8 @@ def AllegroForce(  # noqa: N802 (reads as the Force class that it stands for)
     Returns
     -------
     openmm.Force
-        A TorchForce or a PythonForce, named 'AllegroForce'. `getPotential().neighbors` of a PythonForce has `builds`
-        and `updates`: neighbour lists built, and evaluations.
+        A TorchForce or a PythonForce, named 'AllegroForce'. `getPotential().neighbors` of a PythonForce, of the object
+        returned here, has `builds` and `updates`: neighbour lists built, and evaluations.
     """
     dtype = dtype_of(precision)
     model = loaded(model, model_units)

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
+from openmm_allegro.gro_elements import refuse_wrong_guesses
 from openmm_allegro.xyz_text import check_file
 
 if TYPE_CHECKING:
     import ase
 
 Array = NDArray[np.float64]
+WHOLE = 0.999
+"""An occupancy from here on is no part."""
 WIDEST_PDB_NM = 99.9
 """A coordinate of -999.999 Å fills its columns in a PDB file."""
 
@@ -35,7 +38,7 @@ class Structure(NamedTuple):
 
 
 def read_structure(path: Path | str, replicate: tuple[int, int, int] = (1, 1, 1)) -> Structure:
-    """Read a PDB, an mmCIF, or a file that ASE reads (its last frame); copy the box `replicate` times."""
+    """Read a PDB, an mmCIF, a .gro, or a file that ASE reads (its last frame); copy the box `replicate` times."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no structure file `{path}`")
@@ -98,9 +101,10 @@ def _read(path: Path) -> Structure:
             return _from_openmm(_pdb_file(path))
         if suffix in (".cif", ".mmcif", ".pdbx") and "_atom_site.Cartn_x" in path.read_text():
             return _from_openmm(app.PDBxFile(str(path)))
-        return _from_ase(path)
-    except Exception as error:  # readers of many formats fail in many ways
-        raise ValueError(f"`{path}` could not be read as a structure: {error}") from error
+        return _from_gro(path) if suffix == ".gro" else _from_ase(path)
+    except Exception as error:  # readers of many formats fail in many ways, some without a word
+        reason = str(error) if " " in str(error) else f"{type(error).__name__} {error}; give PDB, mmCIF or extended XYZ"
+        raise ValueError(f"`{path}` could not be read as a structure: {reason}") from error
 
 
 def _pdb_file(path: Path) -> app.PDBFile:
@@ -124,12 +128,29 @@ def _from_openmm(file: app.PDBFile | app.PDBxFile) -> Structure:
     return Structure(file.topology, np.array(file.getPositions(asNumpy=True).value_in_unit(unit.nanometer)))
 
 
+def _from_gro(path: Path) -> Structure:
+    import mdtraj
+
+    last = mdtraj.load(str(path))[-1]
+    refuse_wrong_guesses(last.topology, path.name)
+    topology = last.topology.to_openmm()
+    if last.unitcell_vectors is not None and np.any(last.unitcell_vectors):
+        topology.setPeriodicBoxVectors(_reduced(last.unitcell_vectors[0].astype(np.float64)) * unit.nanometer)
+    return Structure(topology, last.xyz[0].astype(np.float64))
+
+
 def _from_ase(path: Path) -> Structure:
     import ase.io
 
     atoms = ase.io.read(path, index=-1, parallel=False)  # under MPI it would wait for ranks that do not read
     check_file(path)  # the last frame may be behind an empty line
     assert isinstance(atoms, ase.Atoms)  # one index, one frame
+    for shares in atoms.info.get("occupancy", {}).values():
+        if len(shares) > 1 or min(shares.values()) < WHOLE:
+            site = ", ".join(f"{symbol} {share:g}" for symbol, share in shares.items())
+            raise ValueError(
+                f"a site is occupied in part ({site}); draw whole atoms with `openmm-allegro build crystal {path}`"
+            )
     return structure_from_atoms(atoms)
 
 

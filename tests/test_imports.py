@@ -19,6 +19,7 @@ LAYERS = [
         "lammps.mpi_library",
         "simulation.run_lock",
         "xyz_text",
+        "gro_elements",
         "torchscript",
     },
     {
@@ -137,7 +138,9 @@ def test_analysis_imports_neither_torch_nor_the_model():
         text = path.read_text()
         assert "import torch" not in text
         for name in imported(path, lazily=True):
-            assert name in ("units", "xyz_text") or name.startswith("analysis."), f"{path.name} imports {name}"
+            assert name in ("units", "xyz_text", "gro_elements") or name.startswith("analysis."), (
+                f"{path.name} imports {name}"
+            )
 
 
 def test_the_library_imports_training_and_systems_only_in_the_command_line_and_lazily():

@@ -20,6 +20,7 @@ from openmm_allegro.checkpoint import save_model
 from openmm_allegro.simulation import restart
 from openmm_allegro.simulation.config import SimulateConfig, load_config
 from openmm_allegro.simulation.run import resume_config, simulate
+from openmm_allegro.systems.water import water_box
 
 # mdtraj's reader of DCD files, used to look at them
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
@@ -121,6 +122,18 @@ def test_a_run_killed_after_its_checkpoint_goes_on_to_the_same_end(inputs, whole
         reference = tmp_path / "reference"
         simulate(small_run(inputs, 40, trajectory_format="xtc"), reference)
     assert_same_run(folder, reference, suffix)
+
+
+def test_a_run_goes_on_from_its_checkpoint_bit_by_bit(inputs, tmp_path):
+    topology, positions, _ = water_box(27)
+    with (tmp_path / "box.pdb").open("w") as file:
+        app.PDBFile.writeFile(topology, positions, file)
+    options = {"structure": tmp_path / "box.pdb", "checkpoint_every": 100, "report_every": 50}
+    whole = simulate(small_run(inputs, 200, **options), tmp_path / "whole")
+    simulate(small_run(inputs, 100, **options), tmp_path / "parts")
+    parts = simulate(small_run(inputs, 200, **options), tmp_path / "parts", resume=True)
+    states = [(folder / "state.xml").read_bytes() for folder in (whole.output_dir, parts.output_dir)]
+    assert states[0] == states[1]
 
 
 def test_a_process_killed_at_any_moment_goes_on_to_the_same_end(inputs, tmp_path):

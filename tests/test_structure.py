@@ -15,6 +15,23 @@ from openmm_allegro.structure import read_structure, write_positions, write_stru
 
 TRICLINIC = [[0.3, 4.5, 0.5], [-4.0, 1.2, 2.5], [0.2, -0.9, 5.0]]
 """Rows are vectors [Å]; right-handed, in nobody's standard orientation, and not reduced."""
+CIF = """data_x
+_symmetry_space_group_name_H-M 'P 1'
+_cell_length_a 4
+_cell_length_b 5
+_cell_length_c 6
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+{}
+"""
 
 
 def one_molecule(cell=None):
@@ -151,3 +168,41 @@ def test_the_dummy_box_of_a_pdb_without_one_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="has a periodic box of 1 Å³ for 2 atoms; remove the box .in a PDB file the"):
         read_structure(tmp_path / "ion.pdb")
+
+
+def test_partial_occupancies_are_not_taken_for_whole_atoms(tmp_path):
+    half = CIF.format("O1 O 0 0 0 1.0\nH1 H 0.2 0 0 0.5\nH2 H 0 0.2 0 0.5")
+    (tmp_path / "half.cif").write_text(half)
+    with pytest.raises(ValueError, match=r"half.cif` could not .*occupied in part \(H 0.5\); draw whole atoms with"):
+        read_structure(tmp_path / "half.cif")
+    (tmp_path / "whole.cif").write_text(half.replace("0.5\n", "1.0\n").replace("0 0.5", "0 1.0"))
+    assert [atom.element.symbol for atom in read_structure(tmp_path / "whole.cif").topology.atoms()] == ["O", "H", "H"]
+
+
+def test_a_gro_file_keeps_names_residues_and_box_and_guesses_no_ions(tmp_path):
+    atoms = [(1, "SOL", "OW"), (1, "SOL", "HW1"), (1, "SOL", "HW2"), (2, "NA", "Na")]
+    lines = [
+        f"{number:5}{residue:5}{name:>5}{k + 1:5}{0.1 * k:8.3f}{0.5:8.3f}{1.0:8.3f}"
+        for k, (number, residue, name) in enumerate(atoms)
+    ]
+    text = "\n".join(["water", "4", *lines, "2.0 2.0 2.0 0.0 0.0 0.5 0.0 0.5 0.25"]) + "\n"
+    (tmp_path / "water.gro").write_text(text)
+    structure = read_structure(tmp_path / "water.gro")
+    found = [(atom.residue.name, atom.element.symbol) for atom in structure.topology.atoms()]
+    assert found == [("HOH", "O"), ("HOH", "H"), ("HOH", "H"), ("NA", "Na")]
+    assert structure.positions_nm == pytest.approx(np.array([[0.1 * k, 0.5, 1.0] for k in range(4)]), abs=1e-6)
+    box = structure.topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer)
+    assert np.array([list(v) for v in box]) == pytest.approx(
+        np.array([[2.0, 0, 0], [0.5, 2.0, 0], [0.5, 0.25, 2.0]]), abs=1e-6
+    )
+    (tmp_path / "ions.gro").write_text(text.replace("  Na", "  NA"))
+    with pytest.raises(ValueError, match=r"ions.gro` names no elements, and mdtraj takes atom 3 .* for N; give"):
+        read_structure(tmp_path / "ions.gro")
+    (tmp_path / "vacuum.gro").write_text(text.replace("2.0 2.0 2.0 0.0 0.0 0.5 0.0 0.5 0.25", "0.0 0.0 0.0"))
+    assert read_structure(tmp_path / "vacuum.gro").topology.getPeriodicBoxVectors() is None
+
+
+def test_a_reader_that_fails_without_a_word_is_told_in_words(tmp_path):
+    (tmp_path / "w.data").write_text("LAMMPS data file\n\n3 atoms\n")
+    with pytest.raises(ValueError, match=r"w.data` could not be read as a structure: \w+ .*; give PDB, mmCIF or"):
+        read_structure(tmp_path / "w.data")

@@ -1,6 +1,5 @@
 """Structure files to topologies, of whose elements and order an analysis can be sure."""
 
-import re
 import warnings
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import mdtraj
 import numpy as np
 
 from openmm_allegro.analysis.frames import Frames
+from openmm_allegro.gro_elements import refuse_wrong_guesses
 
 LONGEST_BOND_NM = 0.3
 
@@ -25,7 +25,7 @@ def read_topology(path: str | Path) -> mdtraj.Topology:
             f"`{path}` cannot be read as a structure file ({error}); give for example the start.pdb of the run"
         ) from error
     if path.suffix.lower() == ".gro":
-        _refuse_wrong_guesses(topology, path)
+        refuse_wrong_guesses(topology, path.name)
     return topology
 
 
@@ -53,24 +53,3 @@ def warn_of_another_order(frames: Frames, name: str) -> None:
             f"in the order of the trajectory{or_else}",
             stacklevel=3,
         )
-
-
-def _refuse_wrong_guesses(topology: mdtraj.Topology, path: Path) -> None:
-    """A .gro file names no elements: mdtraj takes the ions NA, CL and LI for nitrogen, carbon and a site of no mass."""
-    for atom in topology.atoms:
-        letters = re.sub("[^A-Za-z]", "", atom.name).title()
-        guessed = "nothing" if atom.element.symbol == "VS" else atom.element.symbol
-        lost = guessed == "nothing" and _is_symbol(letters)
-        if lost or (atom.residue.n_atoms == 1 and guessed != letters):
-            raise ValueError(
-                f"`{path.name}` names no elements, and mdtraj takes atom {atom.index} ({atom}) for {guessed}; give a "
-                f"structure file with elements, such as a PDB file, or rename the atom to its symbol, such as `Na`"
-            )
-
-
-def _is_symbol(letters: str) -> bool:
-    try:
-        mdtraj.element.get_by_symbol(letters)
-    except KeyError:
-        return False
-    return True

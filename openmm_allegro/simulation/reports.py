@@ -1,5 +1,6 @@
 """What a simulation writes while it runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not find TorchForce's kernels)
@@ -17,9 +18,17 @@ UNCERTAIN_FRAMES = "uncertain.extxyz"
 
 
 def add_reporters(
-    simulation: app.Simulation, config: SimulateConfig, folder: Path, trajectory: Path, append: bool
+    simulation: app.Simulation,
+    config: SimulateConfig,
+    folder: Path,
+    trajectory: Path,
+    append: bool,
+    forget: Callable[[], None],
 ) -> None:
-    """Frames, log, spreads and last the checkpoints. append: whether frames and log go on with existing files."""
+    """Frames, log, spreads and last the checkpoints.
+
+    append: whether frames and log go on with existing files. forget: see `build_simulation`.
+    """
     periodic = simulation.topology.getPeriodicBoxVectors() is not None
     real_mass = sum((atom.element.mass for atom in simulation.topology.atoms()), 0 * unit.dalton)
     table = app.StateDataReporter(
@@ -41,7 +50,7 @@ def add_reporters(
     writer = app.DCDReporter if config.trajectory_format == "dcd" else restart.XTCReporter
     frames = writer(str(trajectory), config.report_every, append=append, enforcePeriodicBox=False)
     reported = [trajectory, folder / restart.LOG]
-    checkpoints = restart.CheckpointReporter(folder, config.checkpoint_every, reported)
+    checkpoints = restart.CheckpointReporter(folder, config.checkpoint_every, reported, forget)
     simulation.reporters.extend([frames, table])
     if config.pressure_every is not None:
         simulation.reporters.append(_pressure_reporter(simulation, config, folder / PRESSURE, config.pressure_every))

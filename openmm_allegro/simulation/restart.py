@@ -3,6 +3,7 @@
 import errno
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from openmm_allegro.checkpoint import write_whole  # isort: skip  (torch, before openmm)
@@ -45,10 +46,12 @@ def _check_sane(state: openmm.State) -> None:
 class CheckpointReporter:
     """Saves a checkpoint every so many steps; the last in the list of reporters, see above."""
 
-    def __init__(self, folder: Path, interval: int, reported: list[Path]) -> None:
+    def __init__(self, folder: Path, interval: int, reported: list[Path], forget: Callable[[], None]) -> None:
+        """forget: see `build_simulation`."""
         self.folder = folder
         self.interval = interval
         self.reported = reported
+        self.forget = forget
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, object]:  # noqa: N802 (OpenMM's name)
         """Called by OpenMM."""
@@ -57,6 +60,7 @@ class CheckpointReporter:
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Called by OpenMM."""
         save_checkpoint(simulation, self.folder, self.reported)
+        self.forget()
 
 
 class XTCReporter(app.XTCReporter):

@@ -77,8 +77,10 @@ def simulate(
 ) -> SimulateResult:
     """Run a simulation and write trajectory, log, checkpoint and structures into a folder.
 
-    resume: go on from the last checkpoint in the folder, or from the start where there is none yet; the result is
-    that of a run that was never stopped. progress: show a bar when standard error is a terminal.
+    resume: go on from the last checkpoint in the folder, or from the start where there is none yet. After a kill the
+    result is, bit by bit, that of a run that was never stopped; with a barostat, whose random numbers no checkpoint
+    keeps, with a TorchForce, and after a stop by a signal between checkpoints it is another one as right as that.
+    progress: show a bar when standard error is a terminal.
     """
     folder = Path(output_dir)
     with run_lock.held(folder):
@@ -94,17 +96,18 @@ def _simulate(config: SimulateConfig, folder: Path, resume: bool, progress: bool
         check_empty(folder, CONFIG, _written(config))
     structure = read_structure(config.structure, config.replicate)
     _check_possible(config, structure)
-    simulation = build_simulation(config, structure, last_step)
+    simulation, forget = build_simulation(config, structure, last_step)
 
     with _told_in_words(simulation, config, folder):
         if last_step is None or config != _with_absolute_paths(resume_config(folder, None, {})):
             _write_inputs(config, simulation, folder)  # a later resume goes on with these options
         if last_step is None:
             _start(simulation, config, folder)
+            forget()
         else:
             restart.load_checkpoint(simulation, folder)
         n_frames = cut_back(trajectory, folder / restart.LOG, simulation.currentStep, config.report_every)
-        add_reporters(simulation, config, folder, trajectory, append=n_frames > 0)
+        add_reporters(simulation, config, folder, trajectory, n_frames > 0, forget)
         first_step, started = simulation.currentStep, time.perf_counter()
         _run(simulation, config, folder, progress)
         seconds = time.perf_counter() - started

@@ -1,5 +1,7 @@
 """The OpenMM Simulation that a configuration describes."""
 
+from collections.abc import Callable
+
 import torch  # noqa: F401  # isort: skip  (before openmm: else OpenMM does not find TorchForce's kernels)
 import openmm
 from openmm import app, unit
@@ -9,10 +11,14 @@ from openmm_allegro.simulation.config import SimulateConfig
 from openmm_allegro.structure import Structure
 
 
-def build_simulation(config: SimulateConfig, structure: Structure, last_step: int | None) -> app.Simulation:
+def build_simulation(
+    config: SimulateConfig, structure: Structure, last_step: int | None
+) -> tuple[app.Simulation, Callable[[], None]]:
     """A System in which the model acts on every atom, its integrator and its Context.
 
     last_step: that of the checkpoint which will be loaded.
+    Returns also what makes the force forget its neighbour list at a checkpoint, so that the run goes on from there in
+    the same order of sums as one that is resumed; a TorchForce keeps its list.
     """
     system = openmm.System()
     for atom in structure.topology.atoms():
@@ -46,7 +52,7 @@ def build_simulation(config: SimulateConfig, structure: Structure, last_step: in
     except openmm.OpenMMException as error:  # such as a GPU that is not there
         raise ValueError(f"OpenMM cannot run on `platform` {config.platform}: {error}") from error
     simulation.context.setPositions(structure.positions_nm)
-    return simulation
+    return simulation, getattr(force, "forget", lambda: None)
 
 
 def _integrator(config: SimulateConfig, seed: int) -> openmm.Integrator:
