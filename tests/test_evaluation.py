@@ -89,6 +89,14 @@ def test_files_are_groups_too(tmp_path):
     assert {name: table.n_frames for name, table in found.groups.items()} == {"one.xyz": 3, "two.xyz": 5}
 
 
+def test_files_of_one_name_are_groups_by_their_paths(tmp_path):
+    for folder in ("cold", "hot"):
+        (tmp_path / folder).mkdir()
+    cold, hot = write_toy_set(tmp_path / "cold" / "a.xyz", 3), write_toy_set(tmp_path / "hot" / "a.xyz", 5, seed=1)
+    found = evaluate_files(small_model(), [cold, hot], device="cpu", group_by="file")
+    assert {name: table.n_frames for name, table in found.groups.items()} == {str(cold): 3, str(hot): 5}
+
+
 def test_a_constant_offset_is_removed():
     frames = toy_frames(6)
     found = compare(frames, off_by(frames, 7.0), shift="constant")

@@ -75,6 +75,7 @@ def test_isolated_atoms_may_be_given_in_four_ways(tmp_path, choice):
         ("[run]", "[loss]\nforces = inf\n[run]", "option `loss.forces` is inf: input should be a finite number"),
         ("[run]", "[loss]\nforces = true\n[run]", "option `loss.forces` is True: input should be a valid number"),
         ("max_epochs = 3", "max_epochs = true", "option `run.max_epochs` is True: input should be a valid integer"),
+        ("max_epochs = 3", "max_epochs = 3\nvalidate_every = true", "`run.validate_every` is True: .* a valid number"),
         ("r_max = 5.0", 'r_max = "wide"', "option `model.r_max` is 'wide': input should be a valid number"),
         ("r_max = 5.0", "r_max = 5.0\nl_max = -1", "option `model.l_max` is -1"),
         ("max_epochs = 3", 'max_epochs = 3\nprecision = "half"', "option `run.precision` is 'half': .*'float32'"),

@@ -415,6 +415,21 @@ def test_npz_of_many_molecules_is_cut_at_their_sizes(tmp_path):
         assert read.energy == frame.energy
 
 
+def test_an_npz_file_may_hold_one_frame(tmp_path):
+    frame = toy_frames(1)[0]
+    np.savez(tmp_path / "a.npz", z=frame.numbers, R=frame.positions, E=frame.energy, F=frame.forces)
+    (read,) = read_frames(tmp_path / "a.npz", LabelOptions(units="eV"))
+    np.testing.assert_array_equal(read.positions, frame.positions)
+    np.testing.assert_array_equal(read.forces, frame.forces)
+    assert read.energy == frame.energy
+
+
+def test_a_folder_is_no_file_of_frames(tmp_path):
+    (tmp_path / "store").mkdir()
+    with pytest.raises(ValueError, match="`.*store` is a folder; give the files of its frames"):
+        read_frames(tmp_path / "store")
+
+
 def test_npz_of_many_molecules_must_add_up(tmp_path):
     np.savez(tmp_path / "a.npz", n_atoms=[2, 2], z=[1, 1, 1], R=np.zeros((3, 3)), E=[0.0, 0.0])
     with pytest.raises(

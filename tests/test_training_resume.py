@@ -88,6 +88,28 @@ def test_a_file_of_isolated_atoms_counts_by_what_stands_in_it(tmp_path):
         run(path, tmp_path / "out", resume=True)
 
 
+def test_one_atom_frames_count_by_their_energies(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 1")
+    changed(path, "{ H = -13.0, O = -2041.0 }", '"in_train"')
+    molecules = (tmp_path / "toy.xyz").read_text()
+
+    def write_frames(oxygen):
+        atoms = [
+            f'1\nProperties=species:S:1:pos:R:3:forces:R:3 energy={e} pbc="F F F"\n{s} 0 0 0 0 0 0\n'
+            for s, e in (("H", -13.0), ("O", oxygen))
+        ]
+        (tmp_path / "toy.xyz").write_text("".join(atoms) + molecules)
+
+    write_frames(-2041.0)
+    run(path, tmp_path / "out")
+    changed(path, "max_epochs = 1", "max_epochs = 2")
+    write_frames(-2040.0)
+    with pytest.raises(ValueError, match="started with another `the frames`"):
+        run(path, tmp_path / "out", resume=True)
+    write_frames(-2041.0)
+    assert run(path, tmp_path / "out", resume=True).steps == 8
+
+
 def test_a_run_of_a_version_that_knew_fewer_options_goes_on(tmp_path):
     path = write_toy_run(tmp_path, "max_epochs = 1", 'name = "muon"')
     run(path, tmp_path / "run")

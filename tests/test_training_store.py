@@ -122,6 +122,24 @@ def test_training_from_a_store_gives_the_same_weights(tmp_path):
 
 
 @training
+def test_names_of_labels_are_for_the_files_beside_a_store(tmp_path):
+    path = write_toy_run(tmp_path, "max_epochs = 1")
+    for name in ("toy", "val"):
+        source = write_toy_set(tmp_path / f"{name}.xyz", 16, seed=len(name))
+        source.write_text(source.read_text().replace("energy=", "dft_energy=").replace(":forces:", ":dft_forces:"))
+    keys = 'energy_key = "dft_energy"\nforces_key = "dft_forces"'
+    prepare(
+        [tmp_path / "toy.xyz"], tmp_path / "store", 4.0, LabelOptions(energy_key="dft_energy", forces_key="dft_forces")
+    )
+    text = path.read_text().replace('"toy.xyz"', '"store"')
+    path.write_text(text.replace("n_validation = 4", f'validation = "val.xyz"\n{keys}'))
+    assert train(load_config(path), tmp_path / "out", progress=False, pictures=False).epochs == 1
+    path.write_text(text.replace("n_validation = 4", f"n_validation = 4\n{keys}"))
+    with pytest.raises(ValueError, match="`data.energy_key` has no effect on the store"):
+        train(load_config(path), tmp_path / "again", progress=False, pictures=False)
+
+
+@training
 def test_the_command_prepares_what_train_reads(tmp_path, capsys):
     path = write_toy_run(tmp_path, "max_epochs = 1")
     files = [str(write_toy_set(tmp_path / name, 8, seed)) for seed, name in enumerate(["a.xyz", "b.xyz"])]

@@ -168,7 +168,7 @@ class RunOptions(Section):
     """Minutes, or "hours:minutes"; the time before a `--resume` counts."""
     early_stopping_patience: Count | None = None
     """Stop after this many validations without improvement."""
-    validate_every: Count | Positive = 1
+    validate_every: Positive | Count = 1
     """Epochs between validations; 0.1 validates ten times an epoch."""
     precision: Literal["float32", "float64"] = "float32"
     """Of the weights; energies are summed in float64 always."""

@@ -5,6 +5,7 @@ Symbols used in this file
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,8 +118,10 @@ def read_groups(
     of_files = [read_frames(path, options) for path in paths]
     frames = [frame for of_file in of_files for frame in of_file]
     _require_a_label(frames)
-    names = [path.name for path, of_file in zip(paths, of_files, strict=True) for _ in of_file]
-    return frames, group_names(frames, group_by, names)
+    known = Counter(path.name for path in paths)
+    names = [path.name if known[path.name] == 1 else str(path) for path in paths]
+    of_frames = [name for name, of_file in zip(names, of_files, strict=True) for _ in of_file]
+    return frames, group_names(frames, group_by, of_frames)
 
 
 def _require_a_label(frames: Sequence[Frame]) -> None:

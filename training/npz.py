@@ -32,7 +32,8 @@ def read_npz(path: Path, options: LabelOptions) -> list[Frame]:
     """Every frame of a file, unchecked, in eV and Å.
 
     Atomic numbers (n,) and positions (f, n, 3) are frames of one molecule; (f, n) and (f, n, 3) are frames padded by
-    atoms of number 0; (a,) and (a, 3) with counts (f,) are frames one after the other. Forces are like positions.
+    atoms of number 0; (a,) and (a, 3) with counts (f,) are frames one after the other, without them one frame.
+    Forces are like positions.
     """
     if options.units is None:
         raise ValueError(
@@ -110,6 +111,9 @@ def _one_after_the_other(arrays: dict[str, Array], path: Path) -> tuple[dict[str
         counts = arrays["atom counts"].astype(np.int64)
         _check_shapes(arrays, path, (int(counts.sum()),), len(counts))
         return arrays, counts
+    if positions.ndim == 2 and numbers.ndim == 1 and arrays["energies"].size == 1:
+        arrays = arrays | {name: arrays[name][None] for name in ("positions", "forces") if name in arrays}
+        positions = arrays["positions"]
     padded = numbers.ndim == 2
     atoms = numbers.shape if padded else (len(positions), numbers.size)
     _check_shapes(arrays | {"atomic numbers": np.broadcast_to(numbers, atoms)}, path, atoms, atoms[0])

@@ -62,6 +62,8 @@ def prepare(
     if output.exists():
         raise ValueError(f"`{output}` exists already and is kept as it is; name another folder")
     for path in paths:
+        if path.is_dir():
+            raise ValueError(f"`{path}` is a folder; give files of frames")
         if not path.is_file():
             raise FileNotFoundError(f"there is no file `{path}`")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ class FrameSets:
         hashed = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
         hashed.update(b"".join(self.train_digests))
         hashed.update(b"".join(_digests(self.validation)))
+        hashed.update(b"".join(_digests(self.one_atom)))
         return hashed.hexdigest()
 
     @cached_property
@@ -92,12 +93,19 @@ def _read(paths: Sequence[Path], data: DataOptions) -> Sequence[Frame]:
             "prepare one store from all files"
         )
     given = [name for name in LabelOptions.model_fields if name in data.model_fields_set]
-    if given:
+    if given and not _reads_files(data):
         raise ValueError(
             f"`data.{given[0]}` has no effect on the store `{folders[0]}`, whose labels were read when it was "
             "prepared; leave it out"
         )
     return StoredFrames(Store(folders[0]))
+
+
+def _reads_files(data: DataOptions) -> bool:
+    """Whether there are files beside stores, whose labels the options name."""
+    return isinstance(data.isolated_atoms, Path) or not all(
+        path.is_dir() for path in [*data.train, *(data.validation or ())]
+    )
 
 
 def _sizes(frames: Sequence[Frame]) -> NDArray[np.int64]:

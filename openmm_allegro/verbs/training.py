@@ -76,9 +76,9 @@ def evaluate(
         str | None, typer.Option(help="Remove a constant energy first, or one for each of the elements.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for errors.csv, parity.png and errors.png.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Most frames evaluated at once.", min=1)] = 10,
+    batch_size: Annotated[int, typer.Option(help="Most frames evaluated at once, by one model.", min=1)] = 10,
     batch_atoms: Annotated[
-        int, typer.Option(help="Most atoms evaluated at once, of more than one frame.", min=1)
+        int, typer.Option(help="Most atoms evaluated at once, of more than one frame, by one model.", min=1)
     ] = 4000,
     device: Device = "auto",
     energy_key: EnergyKey = None,
