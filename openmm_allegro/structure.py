@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from openmm_allegro import units
-from openmm_allegro.gro_elements import refuse_wrong_guesses
 from openmm_allegro.xyz_text import check_file
 
 if TYPE_CHECKING:
@@ -130,6 +129,8 @@ def _from_openmm(file: app.PDBFile | app.PDBxFile) -> Structure:
 
 def _from_gro(path: Path) -> Structure:
     import mdtraj
+
+    from openmm_allegro.gro_elements import refuse_wrong_guesses
 
     last = mdtraj.load(str(path))[-1]
     refuse_wrong_guesses(last.topology, path.name)

@@ -14,6 +14,24 @@ from openmm_allegro.model import Allegro
 
 torch.set_num_threads(1)  # the systems are small, and tests may run beside each other
 
+CIF = """data_sites
+_cell_length_a 4.0
+_cell_length_b 4.0
+_cell_length_c 4.0
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+{}
+"""
+
 
 @pytest.fixture(scope="session")
 def ab_initio_data() -> Path:

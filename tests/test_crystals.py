@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.neighborlist import neighbor_list
+from conftest import CIF
 
 from openmm_allegro.systems.crystal import charge_of, crystal
 from openmm_allegro.systems.crystal_data import CRYSTALS
@@ -163,29 +164,11 @@ def test_a_cif_file_is_the_crystal_that_was_written(tmp_path):
     assert shortest_distance(atoms) == pytest.approx(5.431 * np.sqrt(3) / 4, abs=1e-4)
 
 
-CIF = """data_half
-_cell_length_a 4.0
-_cell_length_b 4.0
-_cell_length_c 4.0
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_space_group_name_H-M_alt 'P 1'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_occupancy
-O1 O 0.0 0.0 0.0 1.0
-Li1 Li 0.5 0.5 0.5 {li}
-{more}
-"""
+HALF = CIF.format("O1 O 0.0 0.0 0.0 1.0\nLi1 Li 0.5 0.5 0.5 {li}\n{more}")
 
 
 def test_partial_occupancies_of_a_cif_file_are_drawn(tmp_path):
-    (tmp_path / "half.cif").write_text(CIF.format(li=0.5, more="Zr1 Zr 0.5 0.5 0.0 0.75\nTa1 Ta 0.5 0.5 0.0 0.25"))
+    (tmp_path / "half.cif").write_text(HALF.format(li=0.5, more="Zr1 Zr 0.5 0.5 0.0 0.75\nTa1 Ta 0.5 0.5 0.0 0.25"))
     assert crystal(tmp_path / "half.cif", (2, 2, 1)).get_chemical_formula() == "Li2O4TaZr3"
 
 
@@ -200,13 +183,13 @@ def test_positions_that_are_neighbours_twice_are_counted_once():
 
 def test_positions_too_close_for_the_occupancy_are_refused(tmp_path):
     more = "Li2 Li 0.5 0.5 0.75 0.9"  # 1 Å from the other in a cell of 4 Å
-    (tmp_path / "half.cif").write_text(CIF.format(li=0.9, more=more))
+    (tmp_path / "half.cif").write_text(HALF.format(li=0.9, more=more))
     with pytest.raises(ValueError, match="no way was found to put 2 Li on 2 positions with 2.0 Å between them"):
         crystal(tmp_path / "half.cif")
 
 
 def test_sites_that_cannot_be_resolved_are_refused(tmp_path):
-    (tmp_path / "half.cif").write_text(CIF.format(li=0.5, more="Na1 Na 0.5 0.5 0.5 0.25"))
+    (tmp_path / "half.cif").write_text(HALF.format(li=0.5, more="Na1 Na 0.5 0.5 0.5 0.25"))
     with pytest.raises(ValueError, match="a site is shared by Li 0.5, Na 0.25 and empty in part"):
         crystal(tmp_path / "half.cif")
     (tmp_path / "half.cif").write_text("data_nothing\n")

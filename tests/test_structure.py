@@ -7,7 +7,7 @@ import openmm
 import pytest
 import torch
 from ase.build import molecule
-from conftest import small_model
+from conftest import CIF, small_model
 from openmm import app, unit
 
 from openmm_allegro.force import AllegroForce
@@ -15,23 +15,6 @@ from openmm_allegro.structure import read_structure, write_positions, write_stru
 
 TRICLINIC = [[0.3, 4.5, 0.5], [-4.0, 1.2, 2.5], [0.2, -0.9, 5.0]]
 """Rows are vectors [Å]; right-handed, in nobody's standard orientation, and not reduced."""
-CIF = """data_x
-_symmetry_space_group_name_H-M 'P 1'
-_cell_length_a 4
-_cell_length_b 5
-_cell_length_c 6
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_occupancy
-{}
-"""
 
 
 def one_molecule(cell=None):

@@ -41,14 +41,19 @@ def read_unchecked(paths: Sequence[str | Path] | str | Path, options: LabelOptio
     """Every frame of a file or several, in eV and Å, broken ones included."""
     frames: list[Frame] = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
-        if path.is_dir():
-            raise ValueError(
-                f"`{path}` is a folder; give the files of its frames (a store of `prepare` can only be trained on)"
-            )
+        refuse_folder(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no file `{path}`; paths are relative to the TOML file or `--data-root`")
         frames += read_npz(path, options) if path.suffix == ".npz" else _read_with_ase(path, options)
     return frames
+
+
+def refuse_folder(path: Path) -> None:
+    """Frames are in files, but for stores, which are trained on."""
+    if path.is_dir():
+        raise ValueError(
+            f"`{path}` is a folder; give the files of its frames (a store of `prepare` can only be trained on)"
+        )
 
 
 def _read_with_ase(path: Path, options: LabelOptions) -> list[Frame]:

@@ -72,13 +72,12 @@ class Keeper(Callback):
     ) -> None:
         """Validate and save the models where it is time for that."""
         assert isinstance(pl_module, TrainingModule)
-        module = pl_module
-        if module.steps % module.steps_between_validations != 0:
+        if pl_module.steps % pl_module.steps_between_validations != 0:
             return
-        self.validate_and_save(module)
+        self.validate_and_save(pl_module)
         for logger in trainer.loggers:
-            logger.log_metrics(module.history[-1], step=module.steps)
-        trainer.should_stop |= _out_of_patience(module)
+            logger.log_metrics(pl_module.history[-1], step=pl_module.steps)
+        trainer.should_stop |= _out_of_patience(pl_module)
         self.next_save = 0.0
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

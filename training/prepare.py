@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from openmm_allegro.training.config import LabelOptions
+from openmm_allegro.training.data import refuse_folder
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.pairs import Pairs, find_pairs
 from openmm_allegro.training.statistics import fitted_shifts, force_scales
@@ -62,8 +63,7 @@ def prepare(
     if output.exists():
         raise ValueError(f"`{output}` exists already and is kept as it is; name another folder")
     for path in paths:
-        if path.is_dir():
-            raise ValueError(f"`{path}` is a folder; give files of frames")
+        refuse_folder(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no file `{path}`")
     output.parent.mkdir(parents=True, exist_ok=True)

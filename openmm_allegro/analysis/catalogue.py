@@ -121,7 +121,8 @@ def run(request: Request, frames: Frames, order: Sequence[str] = ()) -> list[Res
     if each is None or each in request.options:
         _check_given(request, function)
         return [function(frames, **request.options)]
-    elements = sorted(elements_of(frames.topology), key=lambda each: order.index(each) if each in order else len(order))
+    place = {element: number for number, element in enumerate(order)}
+    elements = sorted(elements_of(frames.topology), key=lambda element: place.get(element, len(place)))
     if each == "element":
         return [function(frames, element, **request.options) for element in elements]
     symbols = element_symbols(frames.topology).tolist()

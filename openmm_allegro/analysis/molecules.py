@@ -60,6 +60,12 @@ class Molecules:
         parent[roots] = roots
         return cls(atoms, molecule.astype(np.int64), parent, element_masses(frames.topology)[atoms])
 
+    def with_atoms(self, atoms: Indices) -> "Molecules":
+        """Those of these molecules, which must be all of a topology, that have some of the atoms, whole."""
+        kept = np.flatnonzero(np.isin(self.molecule, self.molecule[atoms]))
+        molecule = np.unique(self.molecule[kept], return_inverse=True)[1]
+        return Molecules(kept, molecule, np.searchsorted(kept, self.parent[kept]), self.masses[kept])
+
     @property
     def n_molecules(self) -> int:
         return int(self.molecule.max()) + 1
@@ -173,8 +179,7 @@ def whole_chunks(frames: Frames, atoms: Indices) -> Iterator[mdtraj.Trajectory]:
     All atoms of their molecules are read: those alone, such as alpha carbons, may have no bonds among them.
     The chunks are copies. atoms: (k,), increasing.
     """
-    belongs_to = Molecules.of(frames).molecule
-    molecules = Molecules.of(frames, np.flatnonzero(np.isin(belongs_to, belongs_to[atoms])))
+    molecules = Molecules.of(frames).with_atoms(atoms)
     kept, topology = np.searchsorted(molecules.atoms, atoms), frames.topology.subset(atoms)
     done = 0
     for chunk in frames.chunks(molecules.atoms):
