@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import torch
 
+from openmm_allegro.cores import allowed_cores, limit_threads
+
 
 def chosen_device(name: str | torch.device) -> torch.device:
     """The device of this name, if it is here; "auto" takes a CUDA device if there is one.
 
     A CUDA device without a number is PyTorch's current one, by its number: OpenMM asks for forces in a thread of its
-    own, where another device may be the current one.
+    own, where another device may be the current one. Torch gets no more threads than this process may use cores.
     """
+    limit_threads(allowed_cores())
     name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,6 +14,7 @@ from openmm import app, unit
 from openmm_allegro import units
 from openmm_allegro.atom_types import atom_types, checked_atoms
 from openmm_allegro.checkpoint import dtype_of
+from openmm_allegro.cores import allowed_cores, limit_threads
 from openmm_allegro.device import chosen_devices
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import dynamics_model
@@ -147,6 +148,7 @@ def _across(
                 f"`device` is {device!r}, but TorchForce evaluates where OpenMM's platform is; leave it 'auto' or "
                 "take `bridge='python'`"
             )
+        limit_threads(allowed_cores())
         return torch_force(module, scale_parameter)
     return python_force(module, scale_parameter, chosen_devices(device))
 

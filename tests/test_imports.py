@@ -12,7 +12,7 @@ LAYERS = [
         "options",
         "verbs.answers",
         "simulation.stage_options",
-        "device",
+        "cores",
         "kernels",
         "typed",
         "verbs.options",
@@ -24,6 +24,7 @@ LAYERS = [
     },
     {
         "config",
+        "device",
         "simulation.run_config",
         "mlp",
         "structure",

@@ -187,7 +187,7 @@ class RunOptions(Section):
     num_nodes: Count = 1
     """Machines that share the work, where the queue system or torchrun starts the command on each."""
     num_threads: Count | None = None
-    """CPU threads of each process; not given: as torch chooses."""
+    """CPU threads of each process; not given: as torch chooses, and no more than a container may use cores."""
     start_from: Path | None = None
     """A model file whose weights and options the run begins with (fine-tuning); `[model]` can be left out.
 

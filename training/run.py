@@ -18,6 +18,7 @@ from openmm_allegro.device import chosen_device
 from openmm_allegro.lammps.mpi_library import find_mpi
 from openmm_allegro.training import processes
 from openmm_allegro.training.batch import ShuffledBatches
+from openmm_allegro.training.busy_cores import BusyCores
 from openmm_allegro.training.config import TrainingConfig
 from openmm_allegro.training.frames import Frame
 from openmm_allegro.training.heads import InterleavedBatches, own_file, row_of_head, speaking_of
@@ -147,7 +148,7 @@ def train(
         _make_folder(folder)
     if not resume and not helper:
         _tell_statistics(starts, folder)
-    watchers = [keeper, *([ProgressBar()] if progress and not helper else []), *callbacks]
+    watchers = [keeper, BusyCores(), *([ProgressBar()] if progress and not helper else []), *callbacks]
     with torch_settings(config.run, device):
         _fit(module, batches, keeper, watchers, (device, n_devices), resume)
         if not module.history or module.history[-1]["step"] != module.steps:
