@@ -149,8 +149,9 @@ def built_model(options: dict[str, JsonValue], tensors: dict[str, Tensor], dtype
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it: the old one stays until the new one is on the disk.
 
-    Folders on the way to it are made where they are missing.
+    Folders on the way to it are made where they are missing; a link stays one to the file that it names.
     """
+    path = Path(path).resolve() if Path(path).is_symlink() else path
     temporary = Path(path).with_name(Path(path).name + ".tmp")
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -14,6 +14,15 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str | None]) 
             )
 
 
+def check_ending(output: Path | None, ending: str) -> None:
+    """Refuse a name that promises another format than is written, as that of a data file would."""
+    if output is not None and output.suffix.lower() != ending:
+        raise ValueError(
+            f"`{output}` would be written as {ending[1:].upper()}, but its name does not end in {ending}; "
+            f"name it `{output.with_suffix(ending)}`"
+        )
+
+
 def check_new_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str | None] = ()) -> None:
     """The same, and refuse to write over any other file."""
     outputs = list(outputs)

@@ -99,8 +99,8 @@ def select_frames(
         raise ValueError(f"`max_spread` is {max_spread} meV/Å; it must be above zero")
     path, output = Path(trajectory), Path(output)
     table = output.with_suffix(".csv")
-    if table == output:
-        raise ValueError(f"`output` is `{output}`, where the table of spreads goes; name it `{output.stem}.extxyz`")
+    if output.suffix.lower() not in (".xyz", ".extxyz"):
+        raise ValueError(f"`output` is `{output}`, but extended XYZ is written; name it `{output.stem}.extxyz`")
     check_outputs([output, table], [path, topology, None if isinstance(ensemble, Ensemble) else ensemble])
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)

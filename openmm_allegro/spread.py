@@ -75,24 +75,28 @@ class Members:
             blocks += [_block_with_last_layer_of(member, self.potential.block) for member in apart[::2]]
         self.blocks = [block.to(self.device).requires_grad_(False) for block in blocks]
 
-    def answers(self, positions: Tensor, cell: Tensor, types: Tensor) -> MemberAnswers:
-        """What each member says. positions: (n, 3) [Å]; cell: (3, 3) [Å], zero if not periodic; types: (n,)."""
+    def answers(self, positions: Tensor, cell: Tensor, types: Tensor, numbers: Tensor | None = None) -> MemberAnswers:
+        """What each member says.
+
+        positions: (n, 3) [Å]; cell: (3, 3) [Å], zero if not periodic; types: (n,); numbers: of the atoms in a larger
+        system, for messages, (n,).
+        """
         arguments = [tensor.to(self.device) for tensor in (positions, cell, types)]
         found = []
         for block in self.blocks:
             self.potential.block = block
-            found.append([part.double().cpu() for part in self.potential(*arguments)])
+            found.append([part.double().cpu() for part in self.potential(*arguments, numbers)])
         energies, forces, virials = (torch.stack(parts) for parts in zip(*found, strict=True))
         if self.is_mirrored:
             energies, forces, virials = (_with_mirror_images(parts) for parts in (energies, forces, virials))
         return MemberAnswers(energies, forces, virials)
 
-    def spread(self, positions: Tensor, cell: Tensor, types: Tensor) -> Spread:
+    def spread(self, positions: Tensor, cell: Tensor, types: Tensor, numbers: Tensor | None = None) -> Spread:
         """Mean and spread; arguments as those of `answers`.
 
         The variance divides by the members less one, or by the members where their mean is given by the centre.
         """
-        energies, forces, virials = self.answers(positions, cell, types)
+        energies, forces, virials = self.answers(positions, cell, types, numbers)
         correction = 0 if self.is_mirrored else 1
         raw = Spread(
             energy=float(energies.mean()),

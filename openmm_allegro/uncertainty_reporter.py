@@ -92,6 +92,8 @@ class UncertaintyReporter:
             raise ValueError(f"`threshold` is {threshold} meV/Å; it must be above zero")
         if on_exceed not in ("save", "stop"):
             raise ValueError(f"`on_exceed` is {on_exceed!r}; it can be 'save' or 'stop'")
+        if on_exceed == "stop" and threshold is None:
+            raise ValueError("`on_exceed` is 'stop', but there is no `threshold` to stop at; give one in meV/Å")
         if not isinstance(ensemble, Ensemble):
             ensemble = load_ensemble(ensemble)
         if ensemble.factors is None:
@@ -103,12 +105,15 @@ class UncertaintyReporter:
         self.atoms = checked_atoms(atoms, topology)
         indices = atom_types(ensemble.config.type_names, topology, self.atoms, types)
         self.types = torch.tensor(indices)
+        self.numbers = None if self.atoms is None else torch.tensor(self.atoms)
         self.symbols = [ensemble.config.type_names[index] for index in indices]
         self.is_periodic = topology.getPeriodicBoxVectors() is not None
         self.members = Members(ensemble, chosen_device(device), skin=1.0)
         self.saved_steps: set[int] = set()
         """Whose frames a run that goes on has saved before, see `steps_of_frames`: they are not saved again."""
-        if not append:
+        for path in (self.path, self.frames_path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not append or not self.path.is_file():
             self.path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, object]:  # noqa: N802 (OpenMM's name)
@@ -123,14 +128,14 @@ class UncertaintyReporter:
         cell = np.zeros((3, 3))
         if self.is_periodic:
             cell = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
-        spread = self.members.spread(torch.tensor(positions), torch.tensor(cell), self.types)
+        spread = self.members.spread(torch.tensor(positions), torch.tensor(cell), self.types, self.numbers)
         worst = int(spread.force_spread.argmax())
         largest = float(spread.force_spread[worst]) * units.EV_TO_MEV
         atom = worst if self.atoms is None else self.atoms[worst]
         step, time_ps = state.getStepCount(), state.getTime().value_in_unit(unit.picosecond)
         per_atom = spread.energy_spread / len(self.types) * units.EV_TO_MEV
         mean = float(spread.force_spread.mean()) * units.EV_TO_MEV
-        _append(self.path, f"{step},{time_ps:.6g},{per_atom:.6g},{mean:.6g},{largest:.6g},{atom}\n")
+        _append(self.path, f"{step},{time_ps:.10g},{per_atom:.6g},{mean:.6g},{largest:.6g},{atom}\n")
         if self.threshold is None or largest <= self.threshold:
             return
         if step not in self.saved_steps:

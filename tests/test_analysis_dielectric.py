@@ -105,6 +105,15 @@ def test_charges_come_from_a_system_of_openmm(tmp_path):
     path.write_text(openmm.XmlSerializer.serialize(openmm.System()))
     with pytest.raises(ValueError, match="has 0 forces of type NonbondedForce"):
         charges_of(topology, path)
+    xml = openmm.XmlSerializer.serialize(system)
+    for text, words in (
+        (xml[:200], r"`system.xml` is no XML \("),
+        (xml.replace(' q="', ' charge="'), "a particle without a charge `q` that is a number"),
+        (xml.replace('q="-.8476"', 'q="no"'), "a particle without a charge `q` that is a number"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            charges_of(topology, path)
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,12 @@ def test_slices_of_a_changing_cell_are_fractions_of_it():
         ({"axis": "z"}, "`axis` is `z`; choose a, b or c"),
         ({"quantity": "charge"}, "choose number or mass"),
         ({"bin_width_nm": -1.0}, "must be positive"),
+        ({"centred_on": "element VS"}, "`centred_on` is `element VS`, which has no mass; choose atoms"),
     ],
 )
 def test_profiles_refuse_what_they_do_not_know(options, words):
     with pytest.raises(ValueError, match=words):
-        density_profile(gas(["Ar"], 5), "Ar", **options)
+        density_profile(gas(["Ar", "VS"], 5), "Ar", **options)
 
 
 def test_an_atom_is_bonded_to_its_own_images_in_a_primitive_cell():

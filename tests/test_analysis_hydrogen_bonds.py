@@ -51,6 +51,14 @@ def test_a_dimer_is_bonded_within_the_limits_of_each_criterion(criterion, distan
     assert found.angles.mean.value == pytest.approx(angle, abs=1e-3)
 
 
+def test_heavy_water_has_the_bonds_of_water():
+    light, heavy = dimer(0.3, 5.0), dimer(0.3, 5.0)
+    for k in (1, 5):  # one of each molecule
+        heavy.topology.atom(k).element = mdtraj.element.get_by_symbol("D")
+    found, expected = (hydrogen_bonds(frames, n_blocks=1).per_donor.value for frames in (heavy, light))
+    assert found == expected == 0.5
+
+
 def test_a_run_without_bonds_is_zero_bonds_beside_one_with_some(tmp_path):
     bonded, none, far = (hydrogen_bonds(dimer(d, 5.0), n_blocks=1) for d in (0.3, 0.38, 3.0))
     assert none.curve() is None

@@ -53,6 +53,11 @@ def test_bonds_are_guessed_across_the_faces_where_there_are_none():
     assert np.array_equal(molecules.molecule, np.repeat(np.arange(50), 3))
 
 
+def test_deuterium_is_bonded_as_hydrogen_is():
+    frames = Frames.of(atoms("ODD" * 5, waters(5, np.eye(3))[None]))
+    assert np.array_equal(Molecules.of(frames).molecule, np.repeat(np.arange(5), 3))
+
+
 def test_metals_are_not_bonded():
     frames = Frames.of(atoms(["Li", "S"], np.array([[[0, 0, 0], [0.24, 0, 0]]], dtype=float)))
     assert len(bonds_of(frames)) == 0
@@ -122,6 +127,12 @@ def test_words_of_mdtraj_are_selections_and_symbols_are_elements():
     assert len(atoms_of(topology, "protein")) == 48
     with pytest.raises(ValueError, match="there is no Li in the topology, which has N, C, O"):
         atoms_of(topology, "Li")
+
+
+@pytest.mark.parametrize("words", ["mass > heavy", "resSeq 1 to b", "index < name", "not", "name =~ 'O('", "nonsense"])
+def test_selections_that_mdtraj_cannot_evaluate_are_told(words):
+    with pytest.raises(ValueError, match="nor a selection that mdtraj understands"):
+        atoms_of(peptide(HELIX_NM[None]).topology, words)
 
 
 def test_long_selections_have_short_names_of_their_own():

@@ -83,6 +83,16 @@ def test_molecules_cut_by_the_cell_move_with_their_centres_of_mass():
     assert next(hydrogens.blocks()) == pytest.approx(pairs - pairs[:1], abs=1e-5)
 
 
+def test_sites_without_mass_have_no_centre_of_mass():
+    trajectory = atoms(["O", "VS", "VS"] * 2, random_walk(20, 6, 0.1), np.arange(20.0))
+    with pytest.raises(ValueError, match="`relative_to` is `element VS`, which has no mass; choose atoms"):
+        collect_paths(Frames.of(trajectory), ["O"], relative_to="element VS")
+    with pytest.raises(ValueError, match="`selection` is `element VS`, which has no mass"):
+        collect_paths(Frames.of(trajectory), ["element VS"], centres="molecules")
+    (sites,) = collect_paths(Frames.of(trajectory), ["element VS"], relative_to="none")
+    assert sites.n_paths == 4
+
+
 def test_a_topology_of_one_residue_has_no_paths_of_residues():
     ions = atoms(["Li"] * 4, random_walk(20, 4, 0.1), np.arange(20.0))
     with pytest.raises(ValueError, match="one residue, so that `centres` of residues would make a single path of `Li`"):

@@ -140,6 +140,16 @@ def test_weights_of_another_configuration_are_refused(tmp_path):
         load_model(path)
 
 
+def test_a_link_still_names_the_file_that_was_written(tmp_path):
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "m.safetensors")
+    for seed in (1, 2):
+        save_model(small_model(seed=seed), tmp_path / "link.safetensors")
+        assert (tmp_path / "link.safetensors").is_symlink()
+        expected = small_model(seed=seed).state_dict()
+        found = load_model(tmp_path / "m.safetensors").state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     save_model(small_model(seed=1), path)

@@ -69,13 +69,13 @@ def test_groups_have_the_errors_of_their_frames():
 def test_frames_are_grouped_by_what_the_file_says_of_them(tmp_path):
     images = [toy_atoms(frame) for frame in toy_frames(6)]
     for i, atoms in enumerate(images[:5]):
-        atoms.info["config_type"] = "cold" if i % 2 else "hot"
+        atoms.info["config_type"] = "cold" if i % 2 else "10² hot"
     ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
     model = small_model()
     found = evaluate_files(model, [tmp_path / "a.xyz"], device="cpu", group_by="config_type")
     assert {name: table.n_frames for name, table in found.groups.items()} == {
         "cold": 2,
-        "hot": 3,
+        "10² hot": 3,
         "without config_type": 1,
     }
     with pytest.raises(ValueError, match="no frame has `temperature` to group by; .* key of the frames: config_type"):

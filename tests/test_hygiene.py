@@ -169,6 +169,20 @@ def test_atoms_too_close_and_out_of_reach_are_named():
     assert "1 of 3 in frame 5" in found["atoms out of reach"].sentence
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_atoms_too_close_in_every_frame_are_named(count):
+    """As of lengths converted from Bohr twice, which look neither like Bohr nor like nm."""
+    assert "atoms too close" in checks(scaled(wobbling_water(count), lengths=ase_units.Bohr))
+    assert checks(scaled(wobbling_water(), lengths=0.1)) >= {"length unit"}
+    assert "atoms too close" not in checks(scaled(wobbling_water(), lengths=0.1))
+
+
+def test_forces_of_zero_beside_energies_that_change_are_named():
+    found = {each.check: each for each in inspect_frames(scaled(wobbling_water(), forces=0.0)).suspicions}
+    assert "all forces are zero, but the energy changes by up to" in found["forces of zero"].sentence
+    assert "forces of zero" not in checks(scaled(wobbling_water(1), forces=0.0))
+
+
 @pytest.mark.parametrize("periodic", [True, False])
 def test_pairs_are_those_of_the_direct_sum(periodic):
     frame = toy_frames(3, periodic=periodic)[2]
@@ -264,6 +278,12 @@ def test_statistics_do_not_take_the_place_of_the_data(tmp_path):
     path = write_toy_set(tmp_path / "toy.xyz", 3)
     with pytest.raises(ValueError, match="would be written, but it is read, too, and would be lost"):
         inspect_files([path], output=path)
+    other = write_toy_set(tmp_path / "other.xyz", 3)
+    before = other.read_bytes()
+    for options, name in (({"output": other}, "JSON"), ({"picture": other}, "PNG")):
+        with pytest.raises(ValueError, match=f"other.xyz` would be written as {name}, but its name does not end in"):
+            inspect_files([path], **options)
+    assert other.read_bytes() == before
 
 
 def test_stress_and_energies_alone_are_enough():

@@ -192,5 +192,6 @@ def test_frames_are_not_written_over_what_is_read(tmp_path, toy_file, ensemble, 
 
 
 def test_frames_and_table_do_not_share_a_file(tmp_path, toy_file, ensemble):
-    with pytest.raises(ValueError, match=r"`output` is `.*x.csv`, where the table of spreads goes; name it `x.extxyz`"):
-        select_frames(toy_file[0], None, ensemble, tmp_path / "x.csv")
+    for name in ("x.csv", "x.xz", "x.json"):
+        with pytest.raises(ValueError, match=rf"`output` is `.*{name}`, but extended XYZ is written; name it `x.ext"):
+            select_frames(toy_file[0], None, ensemble, tmp_path / name)

@@ -239,6 +239,7 @@ def test_the_command_line_says_what_an_ensemble_needs(tmp_path, capfd):
         (["ensemble", path, path, "--last-layer", "--train", path], "makes variants of one model, but 2 are given"),
         (["ensemble", path, "--last-layer"], "give `--train FILE`"),
         (["ensemble", path, path, "--train", path], "`--train` is for `--last-layer`"),
+        (["ensemble", path, path, "--energy-key", "E"], "names and units of labels are for `--last-layer`"),
         (["ensemble", path, copy, "--members", 4], "`--members` and `--seed` are for `--last-layer`"),
         (["ensemble", path, tmp_path / "other.safetensors", copy], "copy.safetensors` have the same weights"),
         (["ensemble", path, path, "--output", path], "would be written, but it is read, too"),

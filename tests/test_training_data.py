@@ -5,17 +5,23 @@ import gzip
 import lzma
 
 import ase
+import ase.build
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from training_toys import toy_atoms, toy_frames, write_toy_set
 
 from openmm_allegro import units
+from openmm_allegro.spread import Spread
+from openmm_allegro.training.calibration import compare
 from openmm_allegro.training.config import DataOptions, LabelOptions, LossOptions
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import check_elements, require_labels
+from openmm_allegro.training.hygiene import inspect_frames
 from openmm_allegro.training.splits import FrameSets, read_frame_sets
+from openmm_allegro.training.statistics import energy_shifts
 from openmm_allegro.training.stream import stream_frames
 
 
@@ -347,8 +353,38 @@ def test_npz_arrays_that_are_not_numbers_are_named(tmp_path, changed, message):
 def test_one_atom_frames_alone_cannot_be_trained_on(tmp_path):
     atoms = [ase.Atoms(symbol) for symbol in "HO"]
     data = DataOptions(train=written(tmp_path / "a.xyz", atoms), n_validation=1, isolated_atoms="in_train")
-    with pytest.raises(ValueError, match="takes out the frames of one atom, but `data.train` has no others"):
+    with pytest.raises(ValueError, match="takes out isolated atoms, but `data.train` has nothing else"):
         read_frame_sets(data, LossOptions())
+
+
+def test_a_primitive_cell_of_a_crystal_is_no_isolated_atom(tmp_path):
+    """Its one atom has neighbours, images of its own; an atom in a large box has none."""
+    crystal = ase.build.bulk("Cu", "fcc", 3.6)
+    boxed = ase.Atoms("Cu", cell=[9.0, 8.0, 10.0], pbc=True)
+    frames = [crystal, crystal * (2, 1, 1), boxed]
+    for atoms, energy in zip(frames, (-3.0, -6.0, 0.5), strict=True):
+        forces = np.zeros((len(atoms), 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    data = DataOptions(train=written(tmp_path / "a.xyz", frames), n_validation=1, isolated_atoms="in_train")
+    sets = read_frame_sets(data, LossOptions())
+    assert [len(each) for each in (sets.train, sets.validation, sets.one_atom)] == [1, 1, 1]
+    assert energy_shifts(sets.train, sets.one_atom, ["Cu"], data) == {"Cu": 0.5}
+    report = inspect_frames(read_frames(tmp_path / "a.xyz"))
+    assert report.elements["Cu"]["isolated_atom_ev"] == 0.5
+    assert report.elements["Cu"]["energy_ev"] == pytest.approx(-3.0)
+    assert np.isfinite(report.energy_residuals).tolist() == [True, True, False]
+    assert compare(report.frames, [spread_of(frame) for frame in report.frames]).energy_atoms.tolist() == [1, 2]
+
+
+def spread_of(frame):
+    nothing = torch.zeros(len(frame.numbers), 3, dtype=torch.float64)
+    return Spread(0.0, nothing, torch.zeros(3, 3), 1.0, torch.ones(len(frame.numbers)))
+
+
+def test_a_virial_needs_a_cell_with_a_volume(tmp_path):
+    atoms = ase.Atoms("H", cell=[[5, 0, 0], [0, 5, 0], [5, 5, 0]], pbc=True, info={"virial": np.eye(3), "energy": 1.0})
+    with pytest.raises(ValueError, match=r"frame 0.*: the cell has no volume, by which `virial` is divided"):
+        read_frames(written(tmp_path / "a.xyz", [atoms]), LabelOptions(virial_key="virial"))
 
 
 def test_atom_counts_that_do_not_add_up_are_refused(tmp_path):

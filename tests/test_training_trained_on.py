@@ -1,5 +1,6 @@
 """Frames that a model was trained on are known again when it is evaluated or its spreads are calibrated."""
 
+import dataclasses
 import hashlib
 import json
 import warnings
@@ -8,7 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 from conftest import small_model
-from training_toys import write_toy_run, write_toy_set
+from training_toys import toy_frames, write_toy_run, write_toy_set
 
 from openmm_allegro.checkpoint import load_model, read_metadata, save_model
 from openmm_allegro.cli import main
@@ -19,6 +20,7 @@ from openmm_allegro.training.ensembles import calibrate_file, evaluate_ensemble_
 from openmm_allegro.training.evaluation import evaluate_files
 from openmm_allegro.training.last_layer import LastLayerOptions
 from openmm_allegro.training.run import train
+from openmm_allegro.training.sums import digest
 from openmm_allegro.training.trained_on import MOST_KEPT, fingerprints, kept_in
 
 
@@ -77,6 +79,13 @@ def test_a_frame_with_another_label_is_another_frame(trained, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate_files(trained / "run" / "best.safetensors", [tmp_path / "relabelled.xyz"])
+
+
+def test_a_frame_is_known_whether_or_not_its_stress_was_read():
+    frame = toy_frames(1, periodic=True)[0]
+    without, other = dataclasses.replace(frame, stress=None), dataclasses.replace(frame, stress=2 * frame.stress)
+    assert fingerprints([digest(frame)]) == fingerprints([digest(without)]) == fingerprints([digest(other)])
+    assert len({digest(frame), digest(without), digest(other)}) == 3
 
 
 @pytest.mark.parametrize("kind", ["deep", "last layer", "last layer of a model without fingerprints"])

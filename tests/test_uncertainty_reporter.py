@@ -87,6 +87,23 @@ def test_a_subset_is_named_by_the_atoms_of_the_system(tmp_path):
     simulation.reporters.append(reporter)
     simulation.step(1)
     assert rows_of(tmp_path / "u.csv")[0]["atom"] in atoms
+    positions = simulation.context.getState(positions=True).getPositions().value_in_unit(unit.nanometer)
+    positions[12] = openmm.Vec3(np.nan, 0, 0)
+    simulation.context.setPositions(positions)
+    state = simulation.context.getState(positions=True)
+    with pytest.raises(ValueError, match="atom 12"):
+        reporter.report(simulation, state)
+
+
+def test_folders_are_made_and_tables_have_a_header_and_all_of_the_time(tmp_path):
+    simulation, ensemble = simulation_of(deep_ensemble(), None), deep_ensemble(factors=CALIBRATED)
+    options = {"threshold": 1e-9, "frames_file": tmp_path / "frames" / "f.extxyz", "append": True}
+    reporter = UncertaintyReporter(tmp_path / "table" / "u.csv", 1, ensemble, simulation.topology, **options)
+    simulation.reporters.append(reporter)
+    simulation.context.setTime(12345.05)
+    simulation.step(1)
+    assert rows_of(tmp_path / "table" / "u.csv")[0]["time_ps"] == pytest.approx(12345.0502, abs=1e-5)
+    assert len(ase.io.read(tmp_path / "frames" / "f.extxyz", ":")) == 1
 
 
 def test_frames_beyond_the_threshold_are_saved_with_the_spread_of_each_atom(tmp_path):
@@ -170,6 +187,7 @@ def test_what_the_reporter_cannot_do_is_refused(tmp_path):
     ensemble = deep_ensemble(factors=CALIBRATED)
     for options, sentence in (
         ({"threshold": 0.0}, "`threshold` is 0.0 meV/Å; it must be above zero"),
+        ({"on_exceed": "stop"}, "`on_exceed` is 'stop', but there is no `threshold` to stop at"),
         ({"on_exceed": "beep"}, "`on_exceed` is 'beep'; it can be 'save' or 'stop'"),
         ({"device": "abacus"}, "`device` is 'abacus', but here are only cpu"),
     ):

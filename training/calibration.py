@@ -85,8 +85,8 @@ def spreads_of_frames(ensemble: Ensemble, frames: Sequence[Frame], device: torch
 
 
 def compare(frames: Sequence[Frame], spreads: Sequence[Spread]) -> Comparison:
-    """Errors beside spreads, where there are labels; of frames of one atom nothing is learnt: they are left out."""
-    pairs = [pair for pair in zip(frames, spreads, strict=True) if len(pair[0].numbers) > 1]
+    """Errors beside spreads, where there are labels; of isolated atoms nothing is learnt: they are left out."""
+    pairs = [pair for pair in zip(frames, spreads, strict=True) if not pair[0].is_isolated_atom]
     with_energy = [(frame, spread, frame.energy) for frame, spread in pairs if frame.energy is not None]
     with_forces = [(spread, frame.forces) for frame, spread in pairs if frame.forces is not None]
     return Comparison(
@@ -165,7 +165,7 @@ def uncertainty_table(
     of_atoms = np.sqrt(np.square(found.force_errors).mean(1)), found.force_spreads
     return UncertaintyTable(
         n_members=len(ensemble.members),
-        n_frames=sum(len(frame.numbers) > 1 for frame in frames),
+        n_frames=sum(not frame.is_isolated_atom for frame in frames),
         is_calibrated=ensemble.factors is not None,
         energy_per_atom_rmse_mev=_rms_mev(per_atom[0]),
         energy_per_atom_spread_mev=_rms_mev(per_atom[1]),

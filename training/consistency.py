@@ -69,7 +69,7 @@ def usable(pairs: NearPairs) -> NDArray[np.bool_]:
 def slope_of(pairs: NearPairs) -> Slope | None:
     """Least squares through the origin over the nearer half of the pairs, without those far off; None if too few."""
     keep = usable(pairs)
-    if keep.sum() < FEWEST_PAIRS:
+    if keep.sum() < FEWEST_PAIRS or not pairs.work[keep].any():
         return None
     limit = np.median(pairs.displacement[keep]) if keep.sum() >= 4 * FEWEST_PAIRS else FARTHEST
     keep &= pairs.displacement <= limit
@@ -84,6 +84,18 @@ def slope_of(pairs: NearPairs) -> Slope | None:
         return None
     correlation = product / np.sqrt(of_work * of_change)
     return Slope(float(product / of_work), float(correlation), int(near.sum()), float(np.median(distance)))
+
+
+def forces_of_zero(pairs: NearPairs, rms: float | None) -> list[Suspicion]:
+    """Forces that are all zero beside energies that change. rms: of the forces of all frames [eV/Å]."""
+    changes = np.abs(pairs.energy_change[usable(pairs)])
+    if rms != 0 or not changes.any():
+        return []
+    sentence = (
+        f"all forces are zero, but the energy changes by up to {changes.max():.4g} eV between near frames; the file "
+        "has them under another name, or they were never computed"
+    )
+    return [Suspicion("forces of zero", 0.0, sentence)]
 
 
 def energies_beside_forces(slope: Slope | None, n_atoms: float) -> list[Suspicion]:

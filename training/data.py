@@ -204,4 +204,8 @@ def _stress(atoms: ase.Atoms, origin: str, options: LabelOptions) -> Array | Non
         raise ValueError(f"{origin}: `{key}` has {value.size} values; expected 9 (3 x 3) or 6 (Voigt order)")
     full = value.reshape(3, 3) if value.size == 9 else voigt_6_to_full_3x3_stress(value)
     to_ev = ENERGY_UNITS[options.units or "eV"]
-    return full * (-to_ev / atoms.get_volume() if options.virial_key else to_ev)
+    if not options.virial_key:
+        return full * to_ev
+    if not (volume := abs(np.linalg.det(atoms.cell))):
+        raise ValueError(f"{origin}: the cell has no volume, by which `{key}` is divided; give three lattice vectors")
+    return full * (-to_ev / volume)

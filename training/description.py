@@ -96,7 +96,7 @@ def rms_forces(frames: Sequence[Frame], element: int | None = None) -> float | N
 def element_row(frames: Sequence[Frame], around: Surroundings, z: int, fitted: float) -> dict[str, float | int | None]:
     """Figures of one element. fitted: its energy [eV], NaN where it is not known."""
     n_atoms, total, fewest, most = around.neighbours[z]
-    alone = [f.energy for f in frames if len(f.numbers) == 1 and f.numbers[0] == z and f.energy is not None]
+    alone = [f.energy for f in frames if f.is_isolated_atom and f.numbers[0] == z and f.energy is not None]
     return {
         "n_atoms": int(n_atoms),
         "neighbours_mean": total / n_atoms,

@@ -13,7 +13,7 @@ from openmm_allegro.device import chosen_device
 from openmm_allegro.ensemble import Ensemble
 from openmm_allegro.ensemble_file import load_ensemble, save_ensemble
 from openmm_allegro.model import Allegro
-from openmm_allegro.outputs import check_outputs
+from openmm_allegro.outputs import check_ending, check_outputs
 from openmm_allegro.summary import TRAINED_ON
 from openmm_allegro.training.calibration import (
     compare,
@@ -50,6 +50,8 @@ def make_ensemble_file(
     if last_layer is None:
         if train:
             raise ValueError("`--train` is for `--last-layer`; models that were trained apart need no frames")
+        if labels is not None and labels.model_fields_set:
+            raise ValueError("names and units of labels are for `--last-layer`; without it no frames are read,")
         return _deep_ensemble_file(models, output)
     if len(models) != 1:
         raise ValueError(f"`--last-layer` makes variants of one model, but {len(models)} are given")
@@ -112,6 +114,7 @@ def calibrate_file(
     picture: PNG file for the reliability of the calibrated spreads. Returns the figures, for a reader.
     """
     check_outputs([] if picture is None else [picture], [path, data])
+    check_ending(picture, ".png")
     ensemble = load_ensemble(path)
     place = chosen_device(device)
     frames = read_frames(data, labels)

@@ -185,7 +185,7 @@ def group_names(frames: Sequence[Frame], group_by: str | None, files: Sequence[s
 
 def _numbers_as_numbers(name: str) -> list[tuple[int, str]]:
     """For sorting: 3 atoms before 12 atoms."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _offsets(frames: Sequence[Frame], predictions: Sequence[FramePrediction], shift: str | None) -> dict[str, float]:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from openmm_allegro.training.config import LabelOptions, LossOptions
 
 Array = NDArray[np.float64]
+ISOLATED = 7.0
+"""An atom alone in a cell is isolated if opposite faces are so far apart [Å]; in primitive cells of crystals they are
+nearer, in boxes for single atoms farther."""
 SMALLEST_CELL_HEIGHT = 0.5
 """Two opposite faces of a cell closer than this [Å] cannot be meant."""
 
@@ -55,6 +58,13 @@ class Frame:
     def symbols(self) -> list[str]:
         """Chemical symbols of the atoms."""
         return [chemical_symbols[number] for number in self.numbers.tolist()]
+
+    @property
+    def is_isolated_atom(self) -> bool:
+        """Whether this is one atom without neighbours, not even images of its own."""
+        if len(self.numbers) != 1:
+            return False
+        return not self.periodic or float(np.linalg.norm(np.linalg.inv(self.cell), axis=0).max()) < 1 / ISOLATED
 
     def atoms(self) -> ase.Atoms:
         """The same for ASE, without labels."""

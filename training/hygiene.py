@@ -11,9 +11,16 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
-from openmm_allegro.outputs import check_outputs
+from openmm_allegro.outputs import check_ending, check_outputs
 from openmm_allegro.training.config import LabelOptions
-from openmm_allegro.training.consistency import Slope, energies_beside_forces, frames_off, slope_of, usable
+from openmm_allegro.training.consistency import (
+    Slope,
+    energies_beside_forces,
+    forces_of_zero,
+    frames_off,
+    slope_of,
+    usable,
+)
 from openmm_allegro.training.counting import counted
 from openmm_allegro.training.data import read_unchecked
 from openmm_allegro.training.description import counts_of, element_row, nearest_of, pair_rows, ranges_of, rms_forces
@@ -85,7 +92,7 @@ class DataReport:
         names = tuple(self.elements)
         return Statistics(
             type_names=names,
-            avg_num_neighbors=self.surroundings.average_neighbours(),
+            avg_num_neighbors=max(self.surroundings.average_neighbours(), 1.0),
             energy_scales=force_scales(self.frames, names),
             energy_shifts=fitted_shifts(self.frames, names),
         )
@@ -105,6 +112,8 @@ def inspect_files(
     eV, so that its figures can tell the unit.
     """
     check_outputs([path for path in (output, picture) if path is not None], paths)
+    check_ending(output, ".json")
+    check_ending(picture, ".png")
     options = options or LabelOptions()
     read_as = options if options.units else options.model_copy(update={"units": "eV"})
     frames = read_unchecked(paths, read_as)
@@ -131,18 +140,20 @@ def inspect_frames(frames: Sequence[Frame], options: LabelOptions | None = None,
     rms = rms_forces(good)
     bends = pairs.curvature[usable(pairs)]
     sizes = np.array([len(frame.numbers) for frame in good])
+    lengths = length_unit(np.array(around.over_radii))
     suspicions = [
         *broken,
         *labels_of_other_names(good),
-        *length_unit(np.array(around.over_radii)),
+        *lengths,
         *energy_unit(good, rms, None if slope is None else slope.slope),
         *force_unit(rms, float(np.median(bends)) if len(bends) else None),
+        *forces_of_zero(pairs, rms),
         *energies_beside_forces(slope, float(np.median(sizes))),
         *frames_off(good, pairs, slope),
         *repeated_frames(good, pairs),
         *correlated_frames(pairs),
         *forces_that_do_not_cancel(good, force_sum, torque_sum),
-        *_too_close(good, around),
+        *([] if lengths else _too_close(good, around)),
         *_out_of_reach(good, around),
     ]
     return DataReport(
@@ -184,7 +195,7 @@ def _sound_frames(
 def _too_close(frames: Sequence[Frame], around: Surroundings) -> list[Suspicion]:
     ratios = np.array(around.over_radii)
     near = np.flatnonzero(ratios < SHORTEST_OVER_RADII)
-    if len(near) == 0 or len(near) > len(frames) / 2:  # then it is the unit of length
+    if len(near) == 0:
         return []
     worst = int(ratios.argmin())
     sentence = (

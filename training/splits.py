@@ -50,9 +50,10 @@ def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:
     one_atom: Sequence[Frame] = []
     if data.isolated_atoms == "in_train":
         single = _sizes(frames) == 1
+        single[single] = [frames[i].is_isolated_atom for i in np.flatnonzero(single).tolist()]
         if single.all():
             raise ValueError(
-                '`data.isolated_atoms = "in_train"` takes out the frames of one atom, but `data.train` has no others; '
+                '`data.isolated_atoms = "in_train"` takes out isolated atoms, but `data.train` has nothing else; '
                 "add frames to train on"
             )
         one_atom, frames = take(frames, np.flatnonzero(single)), take(frames, np.flatnonzero(~single))

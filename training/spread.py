@@ -71,14 +71,14 @@ def composition(frames: Sequence[Frame], elements: Sequence[int]) -> Array:
 def energy_residuals(frames: Sequence[Frame], elements: Sequence[int]) -> tuple[Array, Array, bool]:
     """Energies beyond a least-squares fit to the compositions, robust against single wrong energies.
 
-    Returns the residuals [eV/atom], (f,), NaN without an energy and for single atoms; the fitted energies of the
+    Returns the residuals [eV/atom], (f,), NaN without an energy and for isolated atoms; the fitted energies of the
     elements [eV], (t,), the solution of smallest norm, NaN where no energy is known; and whether the compositions tell
     the elements apart.
     """
     energies = np.array([np.nan if frame.energy is None else frame.energy for frame in frames], dtype=np.float64)
     sizes = np.array([len(frame.numbers) for frame in frames], dtype=np.float64)
     counts = composition(frames, elements)
-    known = np.isfinite(energies) & (sizes > 1)
+    known = np.isfinite(energies) & ~np.array([frame.is_isolated_atom for frame in frames])
     residuals: Array = np.full(len(frames), np.nan)
     if not known.any():
         return residuals, np.full(len(elements), np.nan), False

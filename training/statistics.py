@@ -89,15 +89,15 @@ def fitted_shifts(frames: Sequence[Frame], type_names: Sequence[str]) -> dict[st
 
 
 def isolated_energies(frames: Sequence[Frame], source: str) -> dict[str, float]:
-    """Energies of the one-atom frames [eV]. source: where they came from, for messages."""
+    """Energies of those frames that are isolated atoms [eV]. source: where they came from, for messages."""
     energies: dict[str, float] = {}
     for frame in frames:
-        if len(frame.numbers) == 1 and frame.energy is not None:
+        if frame.is_isolated_atom and frame.energy is not None:
             if energies.get(frame.symbols[0], frame.energy) != frame.energy:
                 raise ValueError(f"{frame.origin}: a second, other energy of the isolated {frame.symbols[0]}")
             energies[frame.symbols[0]] = frame.energy
     if not energies:
-        raise ValueError(f"{source} has no frame of one atom with an energy; set `data.isolated_atoms`")
+        raise ValueError(f"{source} has no frame of an isolated atom with an energy; set `data.isolated_atoms`")
     return energies
 
 

@@ -6,7 +6,7 @@ Symbols used in this file
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -92,7 +92,14 @@ def sums_of_frames(frames: Sequence[Frame]) -> FrameSums:
 
 
 def digest(frame: Frame) -> bytes:
-    """32 bytes that change when the frame or a label changes."""
+    """32 bytes that change when the frame or a label changes, the first half not with the stress.
+
+    So a frame is known by its first half whether or not its stress was read.
+    """
+    return _hash(replace(frame, stress=None))[:16] + _hash(frame)[16:]
+
+
+def _hash(frame: Frame) -> bytes:
     hashed = hashlib.sha256()
     for value in (frame.numbers, frame.cell, frame.positions, frame.energy, frame.forces, frame.stress):
         hashed.update(b"none" if value is None else np.ascontiguousarray(value, dtype=np.float64).tobytes())

@@ -82,13 +82,22 @@ def _of_system(topology: mdtraj.Topology, path: Path) -> Array:
     """The file is read as plain XML: OpenMM itself would run what a PythonForce in it says."""
     if not path.exists():
         raise FileNotFoundError(f"there is no file `{path}`")
-    forces = ElementTree.parse(path).getroot().findall("./Forces/Force[@type='NonbondedForce']")
+    try:
+        forces = ElementTree.parse(path).getroot().findall("./Forces/Force[@type='NonbondedForce']")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"`{path.name}` is no XML ({error}); give a System as OpenMM writes it") from error
     if len(forces) != 1:
         raise ValueError(
             f"`{path.name}` has {len(forces)} forces of type NonbondedForce, where one holds the charges; "
             f"give a System of a force field"
         )
-    found = np.array([float(particle.attrib["q"]) for particle in forces[0].findall("./Particles/Particle")])
+    particles = forces[0].findall("./Particles/Particle")
+    try:
+        found = np.array([float(particle.attrib["q"]) for particle in particles])
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"`{path.name}` has a particle without a charge `q` that is a number; give a System as OpenMM writes it"
+        ) from None
     if len(found) != topology.n_atoms:
         raise ValueError(f"`{path.name}` has charges of {len(found)} atoms, the topology has {topology.n_atoms} atoms")
     return found

@@ -160,6 +160,7 @@ def hop_function(positions_nm: Array, half: int) -> tuple[Array, Array]:
     squares = np.concatenate([np.zeros((1, positions_nm.shape[1])), np.cumsum((positions_nm**2).sum(axis=2), axis=0)])
     means = (sums[half:] - sums[:-half]) / half  # of frames i … i + w − 1
     variances = (squares[half:] - squares[:-half]) / half - (means**2).sum(axis=2)
+    variances = np.maximum(variances, 0)  # of atoms that do not move at all, but for rounding
     apart = ((means[half:] - means[:-half]) ** 2).sum(axis=2)
     return np.sqrt((variances[:-half] + apart) * (variances[half:] + apart)), np.sqrt(apart)
 

@@ -21,7 +21,7 @@ from openmm_allegro.analysis.histograms import Density, Histogram
 from openmm_allegro.analysis.neighbours import pairs_of
 from openmm_allegro.analysis.pictures import draw_curve, with_error
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, file_name
+from openmm_allegro.analysis.selection import Selections, elements_of, file_name
 from openmm_allegro.analysis.shares import Shares
 from openmm_allegro.analysis.tables import write_table
 
@@ -144,7 +144,8 @@ def hydrogen_bonds(
         raise ValueError(f"`criterion` is `{criterion}`; choose from {', '.join(CRITERIA)}")
     check_cutoff(covalent_nm, "covalent_nm")
     frames = Frames.of(frames)
-    sets = Selections.of(frames.topology, (*pair, "H"))
+    hydrogens = "element H D" if "D" in elements_of(frames.topology) else "H"
+    sets = Selections.of(frames.topology, (*pair, hydrogens))
     donors, acceptors, _ = sets.places
     distances = Histogram(0.0, REACH_NM, bin_width_nm, n_blocks, "bin_width_nm")
     angles = Histogram(0.0, 180.0, ANGLE_BIN_DEGREES, n_blocks, "ANGLE_BIN_DEGREES")

@@ -136,6 +136,7 @@ def guessed_bonds(frames: Frames, among: Indices | None = None) -> Indices:
     from ase.data import atomic_numbers, covalent_radii  # radii of B. Cordero et al., Dalton Trans. 2832 (2008)
 
     symbols = element_symbols(frames.topology)
+    symbols[symbols == "D"] = "H"
     atoms = np.flatnonzero(np.isin(symbols, NONMETALS))
     if among is not None:
         atoms = np.intersect1d(atoms, among)

@@ -4,6 +4,7 @@ Symbols used in this file
     f  frames     k  paths     t  lags     m  blocks of frames
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ def non_gaussian_parameter(
         for block, part in enumerate(slices):
             piece = moved[part]
             for column, lag in enumerate(lags):
-                every = max(1, (len(piece) - lag) // n_origins)
+                every = math.ceil((len(piece) - lag) / n_origins)
                 steps = piece[lag::every] - piece[:-lag:every]
                 squares = np.einsum("fkx,fkx->fk", steps, steps)
                 moments[block, 0, column] += squares.mean(axis=0).sum()

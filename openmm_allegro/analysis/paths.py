@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.molecules import Molecules
-from openmm_allegro.analysis.selection import atoms_of, element_masses
+from openmm_allegro.analysis.selection import atoms_of, check_masses, element_masses
 from openmm_allegro.analysis.unwrap import unwrapped_nm
 
 Array = NDArray[np.float64]
@@ -130,6 +130,7 @@ def collect_paths(
     spacing = frames.spacing_ps()
     topology, masses = frames.topology, element_masses(frames.topology)
     reference = np.zeros(0, dtype=np.int64) if relative_to == "none" else atoms_of(topology, relative_to)
+    check_masses(masses[reference], "relative_to", relative_to)
     weights = masses[reference] / masses[reference].sum()
     groups = [_groups(frames, selection, centres) for selection in selections]
     paths: list[Paths] = []
@@ -168,7 +169,11 @@ def _groups(frames: Frames, selection: str, centres: str) -> tuple[Indices, Indi
     else:
         belongs_to = np.array([atom.residue.index for atom in frames.topology.atoms])
     order = np.argsort(belongs_to[atoms], kind="stable")
-    return atoms[order], np.unique(belongs_to[atoms][order], return_index=True)[1]
+    atoms, begins = atoms[order], np.unique(belongs_to[atoms][order], return_index=True)[1]
+    if len(begins) < len(atoms):
+        lightest = np.add.reduceat(element_masses(frames.topology)[atoms], begins).min(keepdims=True)
+        check_masses(lightest, "selection", selection)
+    return atoms, begins
 
 
 def _centres_of_mass(positions: Array, masses: Array, atoms: Indices, begins: Indices) -> Array:

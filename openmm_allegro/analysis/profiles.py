@@ -16,7 +16,7 @@ from openmm_allegro.analysis.blocks import standard_errors
 from openmm_allegro.analysis.frames import Frames
 from openmm_allegro.analysis.pictures import draw_curve
 from openmm_allegro.analysis.result import Curve, Measured
-from openmm_allegro.analysis.selection import Selections, element_masses, file_name
+from openmm_allegro.analysis.selection import Selections, check_masses, element_masses, file_name
 from openmm_allegro.analysis.tables import write_table
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def density_profile(
         raise ValueError(f"`bin_width_nm` is {bin_width_nm}; it must be positive and at most {height:.4f} nm")
     sets = Selections.of(frames.topology, (selection, centred_on) if centred_on else (selection,))
     counted, masses = sets.places[0], element_masses(frames.topology)[sets.atoms]
+    if centred_on:
+        check_masses(masses[sets.places[1]], "centred_on", centred_on)
     weights = masses * units.DALTON_PER_NM3_TO_G_PER_CM3 if quantity == "mass" else np.ones(len(sets.atoms))
     blocks, n_used = np.zeros((n_blocks, n_bins)), 0
     for block, positions, cell in frames.in_blocks(n_blocks, sets.atoms):

@@ -33,6 +33,12 @@ def element_masses(topology: mdtraj.Topology) -> NDArray[np.float64]:
     return np.array([atom.element.mass for atom in topology.atoms], dtype=np.float64)
 
 
+def check_masses(masses: NDArray[np.float64], option: str, selection: str) -> None:
+    """Refuse sites without mass where a centre of mass is wanted. masses: of its atoms, (k,)."""
+    if len(masses) and masses.sum() == 0:
+        raise ValueError(f"`{option}` is `{selection}`, which has no mass; choose atoms in place of sites")
+
+
 def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
     """Indices of the atoms of one element, such as `Li`, or of a selection of mdtraj, such as `name OW`; (k,)."""
     symbols = element_symbols(topology)
@@ -44,7 +50,7 @@ def atoms_of(topology: mdtraj.Topology, selection: str) -> NDArray[np.int64]:
         raise ValueError(f"there is no {selection} in the topology, which has {present}; choose one of these")
     try:
         found = topology.select(selection)
-    except ValueError as error:
+    except Exception as error:  # mdtraj evaluates it as Python, whose errors are of many kinds
         raise ValueError(
             f"`{selection}` is neither an element of the topology ({present}) nor a selection that mdtraj "
             f"understands; write an element, `name CA`, `resname HOH` or `index 0 to 9`"

@@ -4,6 +4,7 @@ Symbols used in this file
     f  frames     k  paths     l  lags     r  distances     m  blocks of time origins
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,19 +95,20 @@ def van_hove_self(
     """Self part of van Hove's function, 4πr²Gₛ(r, t): distribution of how far an atom has gone after a time.
 
     L. van Hove, Phys. Rev. 95, 249 (1954). In 1/nm; its integral is 1 where no atom goes beyond `r_max_nm`. `lags_ps`
-    are by default four times from 1/400 to a quarter of the trajectory on a logarithmic scale. At most `n_origins` time
-    origins are used; errors are from `n_blocks` blocks of these. centres, relative_to: as in `msd`.
+    are by default four times from 1/400 of the trajectory to half a block on a logarithmic scale. At most `n_origins`
+    time origins are used; errors are from `n_blocks` blocks of these, and too small at longer times than half a block,
+    which blocks share. centres, relative_to: as in `msd`.
     """
     frames = Frames.of(frames)
     edges = _edges(r_max_nm, bin_width_nm)
-    lags = _lags(frames, lags_ps)
+    lags = _lags(frames, lags_ps, n_blocks)
     (paths,) = collect_paths(frames, [element], centres=centres, relative_to=relative_to)
     n_bins = len(edges) - 1
     counts = np.zeros((len(lags), n_blocks, n_bins))
     used = np.zeros((len(lags), n_blocks))
     for moved in paths.blocks():
         for row, lag in enumerate(lags):
-            for block, origins in enumerate(_origins(frames.n_frames, lag, n_blocks, n_origins)):
+            for block, origins in enumerate(time_origins(frames.n_frames, lag, n_blocks, n_origins)):
                 steps = moved[origins + lag] - moved[origins]
                 bins = (np.sqrt(np.einsum("fkx,fkx->fk", steps, steps)) / bin_width_nm).astype(np.int64).ravel()
                 counts[row, block] += np.bincount(np.minimum(bins, n_bins), minlength=n_bins + 1)[:n_bins]
@@ -137,14 +139,14 @@ def van_hove_distinct(
     """Distinct part of van Hove's function over the mean density, G_d(r, t)/ρ: others around where an atom was.
 
     L. van Hove, Phys. Rev. 95, 249 (1954). The radial distribution function at time 0 and 1 at long times. First of the
-    pair: the atom that was there, second: the others a time later. `lags_ps` are by default four times from 1/400 to a
-    quarter of the trajectory on a logarithmic scale. At most `n_origins` time origins are used, by default 300,000 over
-    the number of atoms, 100 at most and at least one for each of the `n_blocks` blocks of which errors are.
+    pair: the atom that was there, second: the others a time later. `lags_ps`, `n_blocks`: as in `van_hove_self`. At
+    most `n_origins` time origins are used, by default 300,000 over the number of atoms, 100 at most and at least one
+    for each block.
     """
     frames = Frames.of(frames)
     cells = frames.cells_for("a distinct van Hove function")
     edges = _edges(r_max_nm, bin_width_nm)
-    lags = _lags(frames, lags_ps)
+    lags = _lags(frames, lags_ps, n_blocks)
     first, second = (atoms_of(frames.topology, selection) for selection in pair)
     same = np.intersect1d(first, second)
     if len(same) and not np.array_equal(first, second):
@@ -160,7 +162,7 @@ def van_hove_distinct(
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     found = np.zeros((len(lags), n_blocks, len(shells)))
     for row, lag in enumerate(lags):
-        for block, origins in enumerate(_origins(frames.n_frames, lag, n_blocks, n_origins)):
+        for block, origins in enumerate(time_origins(frames.n_frames, lag, n_blocks, n_origins)):
             for f in origins:
                 near = pairs_within(were.positions_nm(f), are.positions_nm(f + lag), cells[f], r_max_nm)
                 distances = near.distance_nm[near.centre != near.neighbour] if of_one else near.distance_nm
@@ -184,11 +186,12 @@ def _edges(r_max_nm: float, bin_width_nm: float) -> Array:
     return bin_width_nm * np.arange(int(r_max_nm / bin_width_nm + 1e-6) + 1, dtype=np.float64)
 
 
-def _lags(frames: Frames, lags_ps: Sequence[float] | None) -> NDArray[np.int64]:
+def _lags(frames: Frames, lags_ps: Sequence[float] | None, n_blocks: int) -> NDArray[np.int64]:
     """Lags in frames, (l,)."""
     spacing, longest = frames.spacing_ps(), frames.n_frames - 1
     if lags_ps is None:
-        return np.unique(np.geomspace(max(1, longest // 400), max(1, longest // 4), 4).round().astype(np.int64))
+        half_block = max(1, frames.n_frames // max(1, n_blocks) // 2)
+        return np.unique(np.geomspace(max(1, longest // 400), half_block, 4).round().astype(np.int64))
     lags = np.unique(np.rint(np.array(lags_ps) / spacing).astype(np.int64))
     if not len(lags) or lags[0] < 1 or lags[-1] >= longest:
         raise ValueError(
@@ -198,9 +201,9 @@ def _lags(frames: Frames, lags_ps: Sequence[float] | None) -> NDArray[np.int64]:
     return lags
 
 
-def _origins(n_frames: int, lag: int, n_blocks: int, n_origins: int) -> list[NDArray[np.int64]]:
+def time_origins(n_frames: int, lag: int, n_blocks: int, n_origins: int) -> list[NDArray[np.int64]]:
     """Time origins of each block."""
     if n_origins < 1:
         raise ValueError(f"`n_origins` is {n_origins}; it must be 1 or more")
-    origins = np.arange(n_frames - lag)[:: max(1, (n_frames - lag) // n_origins)]
+    origins = np.arange(n_frames - lag)[:: math.ceil((n_frames - lag) / n_origins)]
     return [origins[part] for part in block_slices(len(origins), n_blocks, "time origins")]

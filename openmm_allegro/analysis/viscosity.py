@@ -116,7 +116,7 @@ def shear_viscosity(
     if not 8 <= n_lags <= length // 2:
         raise ValueError(
             f"running integrals over {n_lags} lines of blocks of {length} cannot be had; it takes at least 8 and at "
-            f"most half a block: choose another `longest_ps`, fewer `n_blocks` or a longer log"
+            f"most half a block; give a longer log, or `shear_viscosity` another `longest_ps` or fewer `n_blocks`"
         )
     volume = float(columns[VOLUME].mean()) if volume_nm3 is None else volume_nm3
     scale = 1e3 * 1e10 * 1e-27 * 1e-12 * volume / (10 * units.BOLTZMANN_J_PER_K * temperature_k)  # bar² nm³ ps to mPa s

@@ -51,11 +51,13 @@ def analyze(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for tables and the picture.")] = Path("analysis"),
     what: What = ["rdf", "msd", "density"],  # noqa: B006 (typer copies it)
-    log: Annotated[Path | None, typer.Option(help="log.csv of the run, for the drift of its energy.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="log.csv of the run, for the drift of its energy, or pressure.csv.")
+    ] = None,
     temperature_k: Annotated[
         float | None,
         typer.Option(
-            help="With --log: expansion, compressibility and viscosity, where volumes and pressures are in it."
+            help="With --log: expansion and compressibility of log.csv with volumes, viscosity of pressure.csv."
         ),
     ] = None,
     pressure_bar: Annotated[
