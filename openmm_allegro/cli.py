@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
         return complain(_sentence(error), show_traceback, 1)
     except Exception as error:
+        if type(error).__name__ == "OpenMMException":  # by name, for most verbs do without OpenMM
+            return complain(str(error), show_traceback, 1)
         # typer carries its own click, whose exceptions have no public name
         if not hasattr(error, "format_message"):
             raise

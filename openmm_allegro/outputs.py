@@ -16,9 +16,9 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | str | None]) 
 
 def check_ending(output: Path | None, ending: str) -> None:
     """Refuse a name that promises another format than is written, as that of a data file would."""
-    if output is not None and output.suffix.lower() != ending:
+    if output is not None and output.suffix.lower() not in ("", ending):
         raise ValueError(
-            f"`{output}` would be written as {ending[1:].upper()}, but its name does not end in {ending}; "
+            f"`{output}` would be written as {ending[1:].upper()}, but its name ends in {output.suffix}; "
             f"name it `{output.with_suffix(ending)}`"
         )
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ase
-import ase.io
 import numpy as np
 from ase.data import atomic_numbers
 from ase.spacegroup import crystal as ase_crystal
 from numpy.typing import NDArray
 
+from openmm_allegro.systems.cif import read_cif
 from openmm_allegro.systems.crystal_data import CRYSTALS, ONLY_FROM_A_FILE, OXIDATION_STATES, CrystalData
 from openmm_allegro.systems.disorder import drawn
 from openmm_allegro.systems.files import known_names
@@ -75,6 +75,8 @@ def crystal(
     for element, number in (vacancies or {}).items():
         kept[_chosen(symbols, element, number, random)] = False
     atoms.symbols = symbols
+    if not kept.any():
+        raise ValueError(f"nothing is left of {_formula(symbols)} without {vacancies}; take away fewer atoms")
     atoms = atoms[kept]
     if before == 0 and not charged:
         _check_neutral(atoms)
@@ -94,7 +96,8 @@ def _lattice(name: str | Path) -> Lattice:
     if str(name).lower() in CRYSTALS:
         return _from_data(CRYSTALS[str(name).lower()])
     if path.suffix.lower() == ".cif" and path.is_file():
-        return _from_cif(path)
+        atoms, kinds, shares = read_cif(path)
+        return Lattice(_plain(atoms), kinds, shares)
     if path.is_file():
         raise ValueError(f"`{name}` is not called .cif, and a crystal is read from a CIF file; convert it")
     if path.suffix:
@@ -111,24 +114,6 @@ def _from_data(data: CrystalData) -> Lattice:
     atoms = ase_crystal(first, places, spacegroup=data.spacegroup, setting=data.setting, cellpar=data.cell)
     kinds = atoms.arrays["spacegroup_kinds"].astype(np.int64)
     return Lattice(_plain(atoms), kinds, {kind: site.shares for kind, site in enumerate(data.sites)})
-
-
-def _from_cif(path: Path) -> Lattice:
-    if "_atom_site.Cartn_x" in path.read_text():
-        raise ValueError(
-            f"`{path}` is PDBx/mmCIF, which holds finished atoms and no lattice; give the CIF of a crystal"
-        )
-    try:
-        atoms = ase.io.read(path, format="cif", fractional_occupancies=True)
-        assert isinstance(atoms, ase.Atoms)  # one index, one frame
-    except Exception as error:  # ASE's reader fails in many ways
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"`{path}` could not be read as the CIF file of a crystal: {reason}") from error
-    kinds = atoms.arrays.get("spacegroup_kinds", np.arange(len(atoms))).astype(np.int64)
-    occupancy = {int(kind): dict(shares) for kind, shares in atoms.info.get("occupancy", {}).items()}
-    for kind, symbol in zip(kinds, atoms.get_chemical_symbols(), strict=True):
-        occupancy.setdefault(int(kind), {symbol: 1.0})
-    return Lattice(_plain(atoms), kinds, occupancy)
 
 
 def _plain(atoms: ase.Atoms) -> ase.Atoms:

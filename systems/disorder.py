@@ -49,13 +49,15 @@ def drawn(
             open_positions.setdefault(first, []).extend(positions)
             wanted[first] = wanted.get(first, 0.0) + share * len(positions)
             symbols[positions[: round(share * len(positions))]] = first
+    others: list[int] = []
     for element, places in open_positions.items():
         fixed = symbols.copy()
         fixed[places] = ""
         number = round(wanted[element])
         if len(open_positions) == 1 and _is_neutral(kinds, shares):
             number = _neutral_number(fixed, element, number)
-        _draw(atoms, symbols, element, np.array(places), number, random)
+        _draw(atoms, symbols, element, np.array(places), number, np.array(others, dtype=np.int64), random)
+        others += places
     taken = symbols != ""
     whole = atoms[taken]
     whole.symbols = symbols[taken]
@@ -86,13 +88,15 @@ def _check_site(by_element: Mapping[str, float]) -> None:
 
 def _is_neutral(kinds: NDArray[np.int64], shares: Mapping[int, Mapping[str, float]]) -> bool:
     """Whether the occupancies, which have three digits, are by the usual oxidation states."""
-    total = 0.0
+    total, charges = 0.0, 0
     for kind, by_element in shares.items():
         for element, share in by_element.items():
             if element not in OXIDATION_STATES:
                 return False
-            total += OXIDATION_STATES[element] * share * int((kinds == kind).sum())
-    return abs(total) < 1e-3 * len(kinds) + 1
+            of_site = OXIDATION_STATES[element] * int((kinds == kind).sum())
+            total += of_site * share
+            charges += abs(of_site) if share < FULL else 0
+    return abs(total) <= (1 - FULL) * charges
 
 
 def _neutral_number(fixed: NDArray[np.str_], element: str, number: int) -> int:
@@ -108,9 +112,12 @@ def _draw(
     element: str,
     positions: NDArray[np.int64],
     number: int,
+    others: NDArray[np.int64],
     random: np.random.Generator,
 ) -> None:
     """Put `number` atoms on these positions without close pairs; changes `symbols`.
+
+    others: positions on which other elements have been drawn, to which they keep the same distance.
 
     Minton's min-conflicts search (Artificial Intelligence 58, 161, 1992): an atom in a close pair moves to the empty
     position with the fewest others around it.
@@ -121,6 +128,7 @@ def _draw(
         surplus = taken.sum() > number
         taken[random.choice(np.flatnonzero(taken == surplus))] = not surplus
     crowd = np.array([taken[neighbours].sum() for neighbours in near])
+    crowd[np.isin(positions, _beside(atoms, others[symbols[others] != ""]))] += len(positions)
     for _ in range(TRIES_PER_POSITION * len(positions)):
         crowded = np.flatnonzero(taken & (crowd > 0))
         if len(crowded) == 0:
@@ -147,6 +155,12 @@ def _near(atoms: ase.Atoms) -> list[NDArray[np.int64]]:
     pairs = np.unique(np.stack(neighbor_list("ij", atoms, CLOSEST), axis=1), axis=0)
     first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
     return np.split(second, np.cumsum(np.bincount(first, minlength=len(atoms)))[:-1])
+
+
+def _beside(atoms: ase.Atoms, taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions that are closer than `CLOSEST` to one of these, and these themselves."""
+    first, second = neighbor_list("ij", atoms, CLOSEST)
+    return np.union1d(taken, first[np.isin(second, taken)])
 
 
 def _listed(by_element: Mapping[str, float]) -> str:

@@ -49,10 +49,13 @@ def system_of_atoms(atoms: ase.Atoms) -> System:
 def atoms_of_system(system: System) -> ase.Atoms:
     """The same for ASE, in Å."""
     topology, positions, box = system
-    symbols = [atom.element.symbol for atom in topology.atoms()]
+    numbers = [atom.element.atomic_number for atom in topology.atoms()]
     places = numbers_nm(positions) * units.NM_TO_ANGSTROM
     cell = None if box is None else numbers_nm(box) * units.NM_TO_ANGSTROM
-    return ase.Atoms(symbols, places, cell=cell, pbc=cell is not None)
+    atoms = ase.Atoms(numbers, places, cell=cell, pbc=cell is not None)
+    if any(atom.element.symbol == "D" for atom in topology.atoms()):  # which ASE has as heavy hydrogen
+        atoms.set_masses([atom.element.mass.value_in_unit(unit.dalton) for atom in topology.atoms()])
+    return atoms
 
 
 def read_system(path: Path) -> System:

@@ -125,14 +125,15 @@ def ions_of(salt: str) -> dict[str, int]:
     names = sorted(IONS, key=len, reverse=True)
     cations = "|".join(name for name in names if IONS[name].charge > 0)
     anions = "|".join(name for name in names if IONS[name].charge < 0)
-    found = re.fullmatch(rf"({cations})(\d*)\(?({anions})\)?(\d*)", salt)
+    found = re.fullmatch(rf"({cations})(\d*)(?:\(({anions})\)|({anions}))(\d*)", salt)
     if found is None:
         positive, negative = ([n for n in IONS if sign * IONS[n].charge > 0] for sign in (1, -1))
         raise ValueError(
             f"`{salt}` is not the formula of a salt, such as NaCl or Ca(TFSI)2, of one of {', '.join(positive)} with "
             f"one of {', '.join(negative)}"
         )
-    cation, n_cations, anion, n_anions = found.groups()
+    cation, n_cations, bracketed, plain, n_anions = found.groups()
+    anion = bracketed or plain
     counts = {cation: int(n_cations or 1), anion: int(n_anions or 1)}
     charge = sum(IONS[ion].charge * number for ion, number in counts.items())
     if charge != 0:
@@ -146,6 +147,11 @@ def _from_smiles(smiles: str, residue: str) -> Molecule:
     parsed = chem.MolFromSmiles(smiles)
     if parsed is None:
         raise ValueError(f"`{smiles}` is not a SMILES")
+    n_parts = len(chem.GetMolFrags(parsed))
+    if n_parts > 1:
+        raise ValueError(f"`{smiles}` has {n_parts} molecules; name each by itself, and ions by `salt`")
+    if any(atom.GetAtomicNum() == 0 or atom.GetIsotope() for atom in parsed.GetAtoms()):
+        raise ValueError(f"`{smiles}` has a wildcard or an isotope; write plain elements")
     molecule = chem.AddHs(parsed)
     conformers = list(embedding.EmbedMultipleConfs(molecule, 10, randomSeed=1))
     energies = [energy for _, energy in embedding.MMFFOptimizeMoleculeConfs(molecule, maxIters=2000)]

@@ -1,15 +1,20 @@
 """Slabs of crystals, and two systems stacked to an interface."""
 
+import math
+
 import ase
 import ase.build
 import numpy as np
+from ase.cell import Cell
 from numpy.typing import NDArray
 from openmm import Vec3, app, unit
 
-from openmm_allegro.systems.files import box_widths, numbers_nm
+from openmm_allegro.systems.files import box_widths, numbers_nm, shortest_distance
 from openmm_allegro.systems.water import System
 
 Array = NDArray[np.float64]
+SHORTEST = 3.0
+"""A vacuum of less than this [Å] does not keep slabs apart."""
 OFF_THE_CUT = 0.01
 """Atoms within rounding of the plane of the cut are moved off it [Å], so that a layer is not divided by it."""
 
@@ -25,7 +30,7 @@ def slab(
     """A slab with a face of these Miller indices up, periodic in all directions, with vacuum between its images.
 
     The atoms are those of `layers` whole conventional cells, so the composition is the crystal's; how the surface ends
-    is not chosen.
+    is not chosen. Of opposite indices, such as 0 0 1 and 0 0 -1, the faces are opposite.
     """
     if not any(miller):
         raise ValueError("`miller` is 0 0 0, which is no face; give indices such as 1 0 0")
@@ -33,17 +38,42 @@ def slab(
         raise ValueError(f"`layers` is {layers} and `repeat` {list(repeat)}; all must be at least 1")
     if vacuum_angstrom < 0:
         raise ValueError(f"`vacuum_angstrom` is {vacuum_angstrom}; it must be zero or more")
+    divisor = math.gcd(*miller)  # with which ASE would leave gaps
+    miller = (miller[0] // divisor, miller[1] // divisor, miller[2] // divisor)
     normal = np.array(miller) @ crystal.cell.reciprocal()
+    normal /= np.linalg.norm(normal)
     shifted = crystal.copy()
-    shifted.positions += OFF_THE_CUT * normal / np.linalg.norm(normal)
+    shifted.positions += OFF_THE_CUT * normal
     built = ase.build.surface(shifted, miller, layers, periodic=True)
+    turn = _turn(crystal.cell, miller)
+    built.positions *= turn
+    built.set_cell(built.cell * turn * turn[:, None])  # the second and third vector again along y and z
+    built.wrap()
     built = built.repeat((*repeat, 1))
     height = float(np.ptp(built.positions[:, 2]))
     spacing = built.cell.volume / np.linalg.norm(np.cross(built.cell[0], built.cell[1])) - height
     # The gap of the bulk between the last and the next layer stays, and the vacuum is added to it.
     built.center(vacuum=(max(spacing, 0.0) + vacuum_angstrom) / 2, axis=2)
     built.pbc = True
+    if vacuum_angstrom < SHORTEST and shortest_distance(built) < shortest_distance(crystal) - 0.01:
+        raise ValueError(
+            f"with a vacuum of {vacuum_angstrom} Å atoms come as close as {shortest_distance(built):.3g} Å to those of "
+            f"the next slab, which is not where the crystal would have it; give {SHORTEST:g} Å or more"
+        )
     return built
+
+
+def _turn(cell: Cell, miller: tuple[int, int, int]) -> Array:
+    """What makes of ASE's slab one whose face is up, diagonal, (3,): of some indices it is mirrored, or upside down."""
+    reciprocal = np.array(miller) @ cell.reciprocal()
+    middle = reciprocal / (2 * reciprocal @ reciprocal)  # between two planes of the cut
+    arms = 0.1 * np.vstack([np.zeros(3), np.eye(3)])  # Å, short beside any cell
+    marked = ase.Atoms("HHeLiBe", middle + arms, cell=cell, pbc=True)
+    built = ase.build.surface(marked, miller, 1, periodic=True)
+    built = built[built.numbers.argsort()]
+    turned = built.get_distances(0, [1, 2, 3], mic=True, vector=True) / 0.1  # where the axes went, (3, 3)
+    turn = np.ones(3) if np.linalg.det(turned) > 0 else np.array([1, 1, -1])
+    return turn if float(middle @ turned[:, 2] * turn[2]) > 0 else turn * [1, -1, -1]
 
 
 def stack(lower: System, upper: System, *, gap_nm: float = 0.2, max_strain: float = 0.05) -> System:

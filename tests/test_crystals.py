@@ -7,6 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
 from conftest import CIF
 
@@ -138,6 +139,7 @@ def test_doping_keeps_the_charge_with_vacancies():
     [
         ({"name": "li7p3s11"}, "not written down here; give a CIF file of them .*Yamane"),
         ({"name": "llzo"}, "there is no crystal `llzo`; .*known are ag, li, .*llzo-cubic"),
+        ({"name": "li", "vacancies": {"Li": 2}, "charged": True}, "nothing is left of Li2 without"),
         ({"name": "no.cif"}, "there is no CIF file `no.cif`"),
         ({"name": "si", "supercell": (1, 0, 1)}, r"`supercell` is \[1, 0, 1\]"),
         ({"name": "nacl", "vacancies": {"Na": 1}}, r"Cl4Na3 has a charge of -1 .*say `charged`"),
@@ -170,6 +172,40 @@ HALF = CIF.format("O1 O 0.0 0.0 0.0 1.0\nLi1 Li 0.5 0.5 0.5 {li}\n{more}")
 def test_partial_occupancies_of_a_cif_file_are_drawn(tmp_path):
     (tmp_path / "half.cif").write_text(HALF.format(li=0.5, more="Zr1 Zr 0.5 0.5 0.0 0.75\nTa1 Ta 0.5 0.5 0.0 0.25"))
     assert crystal(tmp_path / "half.cif", (2, 2, 1)).get_chemical_formula() == "Li2O4TaZr3"
+
+
+@pytest.mark.parametrize(
+    ("more", "formula"),
+    [
+        ("Mn1 Mn3+ 0.5 0.5 0.0 0.5\nMn2 Mn4+ 0.5 0.5 0.0 0.5", "Li2Mn5O5"),
+        ("Fe1 Fe2+ 0.5 0.5 0.0 0.4\nFe2 Fe3+ 0.5 0.5 0.0 0.4\nMg1 Mg 0.5 0.5 0.0 0.2", "Fe4Li2MgO5"),
+        ("H1 H 0.5 0.5 0.0 0.6\nD1 D 0.5 0.5 0.0 0.4", "H5Li2O5"),
+        ("Na1 Na 0.5 0.5 0.0 ?", "Li2Na5O5"),
+    ],
+)
+def test_rows_of_one_element_on_one_site_are_added(tmp_path, more, formula):
+    (tmp_path / "mixed.cif").write_text(HALF.format(li=0.4, more=more))
+    assert crystal(tmp_path / "mixed.cif", (5, 1, 1), charged=True).get_chemical_formula() == formula
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.4, 0.6)])
+def test_elements_on_positions_beside_each_other_keep_their_distance(tmp_path, shares):
+    more = f"K1 K 0.6 0.5 0.5 {shares[1]}"  # 0.4 Å from lithium's
+    (tmp_path / "split.cif").write_text(HALF.format(li=shares[0], more=more))
+    for seed in range(5):
+        atoms = crystal(tmp_path / "split.cif", (5, 2, 1), charged=True, seed=seed)
+        assert Counter(atoms.get_chemical_symbols())["K"] == round(10 * shares[1])
+        assert Counter(atoms.get_chemical_symbols())["Li"] == round(10 * shares[0])
+        assert shortest_distance(atoms) > CLOSEST
+
+
+def test_a_small_cell_that_is_not_neutral_has_the_number_of_its_occupancies():
+    grid = np.array([[x, y, z] for x in range(4) for y in range(2) for z in range(2)])
+    lattice = ase.Atoms("Li4Ti4O8", 3.0 * grid, cell=[12, 6, 6], pbc=True)
+    kinds = np.repeat([0, 1, 2], [4, 4, 8])
+    for share, number in ((0.25, 1), (0.3, 1), (0.5, 2)):
+        atoms = drawn(lattice, kinds, {0: {"Li": share}, 1: {"Ti": 1.0}, 2: {"O": 1.0}}, np.random.default_rng(0))
+        assert Counter(atoms.get_chemical_symbols())["Li"] == number
 
 
 def test_positions_that_are_neighbours_twice_are_counted_once():
@@ -218,6 +254,39 @@ def test_a_slab_has_the_planes_and_the_vacuum_asked_for(miller, spacing):
     empty = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1])) - np.ptp(heights)
     widest = np.diff(heights).max()
     assert 12.0 < empty <= 12.0 + widest + 1e-3  # the vacuum, and what the bulk has between two planes
+
+
+@pytest.mark.parametrize(("miller", "lowest"), [((2, 2, 0), (1, 1, 0)), ((0, 3, 3), (0, 1, 1)), ((2, 2, 2), (1, 1, 1))])
+def test_a_common_divisor_of_the_indices_does_not_change_the_slab(miller, lowest):
+    atoms, expected = slab(crystal("nacl"), miller, 2), slab(crystal("nacl"), lowest, 2)
+    assert np.allclose(atoms.positions, expected.positions)
+    assert np.allclose(atoms.cell, expected.cell)
+
+
+@pytest.mark.parametrize("miller", [(0, 0, 1), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1), (-1, -1, 1), (0, 1, -1)])
+def test_opposite_indices_give_opposite_faces(miller):
+    """Three arms from one atom in a triclinic cell: their heights say what is up, their product is no mirror's."""
+    cell = np.array([[7.0, 0.0, 0.0], [1.0, 6.5, 0.0], [-0.8, 1.2, 7.5]])
+    arms = 0.3 * np.array([[1, 0.2, 0], [-0.3, 0.9, 0.2], [0.1, -0.2, 0.8]])
+    places = np.array([0.37, 0.46, 0.29]) @ cell + np.vstack([np.zeros(3), arms])
+    marked = ase.Atoms(["He", "Ne", "Ar", "Kr"], places, cell=cell, pbc=True)
+    for sign in (1, -1):
+        up = sign * np.array(miller) @ marked.cell.reciprocal()
+        atoms = slab(marked, tuple(sign * index for index in miller), 2)
+        symbols = np.array(atoms.get_chemical_symbols())
+        for centre in atoms.positions[symbols == "He"]:
+            away = [atoms.positions[symbols == symbol] - centre for symbol in ("Ne", "Ar", "Kr")]
+            vectors = [find_mic(each, atoms.cell)[0] for each in away]
+            found = np.array([each[np.linalg.norm(each, axis=1).argmin()] for each in vectors])
+            assert found[:, 2] == pytest.approx(arms @ up / np.linalg.norm(up), abs=1e-6)
+            assert np.linalg.det(found) == pytest.approx(np.linalg.det(arms), abs=1e-6)
+        assert np.linalg.det(atoms.cell) > 0
+
+
+def test_slabs_without_a_vacuum_are_refused_where_their_images_would_meet():
+    assert shortest_distance(slab(crystal("li"), (1, 0, 0), 2, vacuum_angstrom=0)) == pytest.approx(3.039, abs=1e-2)
+    with pytest.raises(ValueError, match=r"with a vacuum of 0 Å atoms come as close as 1.0\d Å to those of the next"):
+        slab(crystal("li"), (1, 1, 1), 2, vacuum_angstrom=0)
 
 
 def test_rounding_does_not_divide_a_layer_between_both_faces_of_a_slab():

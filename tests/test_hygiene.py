@@ -281,7 +281,7 @@ def test_statistics_do_not_take_the_place_of_the_data(tmp_path):
     other = write_toy_set(tmp_path / "other.xyz", 3)
     before = other.read_bytes()
     for options, name in (({"output": other}, "JSON"), ({"picture": other}, "PNG")):
-        with pytest.raises(ValueError, match=f"other.xyz` would be written as {name}, but its name does not end in"):
+        with pytest.raises(ValueError, match=f"other.xyz` would be written as {name}, but its name ends in .xyz"):
             inspect_files([path], **options)
     assert other.read_bytes() == before
 

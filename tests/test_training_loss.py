@@ -351,7 +351,7 @@ def test_isolated_atoms_must_cover_the_types():
     options = DataOptions(train="a", n_validation=1, isolated_atoms={"H": -13.0})
     with pytest.raises(ValueError, match=r"`data.isolated_atoms` \[eV\] has no energy of an isolated O, only of H"):
         energy_shifts(toy_frames(2), [], TYPES, options)
-    with pytest.raises(ValueError, match="`data.train` has no frame of one atom"):
+    with pytest.raises(ValueError, match="`data.train` has no frame of an isolated atom"):
         energy_shifts(toy_frames(2), [], TYPES, options.model_copy(update={"isolated_atoms": "in_train"}))
 
 

@@ -85,7 +85,8 @@ def dynamics(config: LammpsConfig, structure: Structure) -> str:
             f"minimize 0 {tolerance!r} {iterations} {10 * iterations}",
             "reset_timestep 0",
         ]
-    lines.append(f"velocity all create {config.temperature_k!r} {config.seed} mom yes rot no dist gaussian")
+    seed = thermostat_seed(config, 0)  # with 2³¹ - 1 LAMMPS draws for ever
+    lines.append(f"velocity all create {config.temperature_k!r} {seed} mom yes rot no dist gaussian")
     lines += _integration(config, 0) + _frames(config, f"trajectory.{config.trajectory_format}", 0)
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,7 @@ build = typer.Typer(
     epilog="`openmm-allegro build KIND --help` explains a kind of system and shows an example.",
 )
 Output = Annotated[Path, typer.Option(help="File to write, .cif (PDBx/mmCIF) or .pdb; extended XYZ goes beside it.")]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", min=0, max=2**31 - 2)]
 RelaxPs = Annotated[
     float,
     typer.Option(help="Minimise and run so long with Amber14 and TIP3P at 300 K; 10 let water find its places.", min=0),
