@@ -169,7 +169,7 @@ def test_without_options_it_is_the_box_that_other_programs_are_timed_on():
 
 def test_too_little_memory_is_told_in_a_sentence(capfd):
     assert main(["bench", "--atoms", "30", "--max-memory", "1 KiB"]) == 1
-    assert "openmm-allegro: max_memory is 1024 bytes, but an atom" in capfd.readouterr().err
+    assert "openmm-allegro: `max_memory` is 1024 bytes, but an atom" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
