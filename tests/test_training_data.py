@@ -376,6 +376,13 @@ def test_a_primitive_cell_of_a_crystal_is_no_isolated_atom(tmp_path):
     assert compare(report.frames, [spread_of(frame) for frame in report.frames]).energy_atoms.tolist() == [1, 2]
 
 
+def test_frames_that_are_trained_on_and_validated_are_warned_of(tmp_path):
+    train, other = write_toy_set(tmp_path / "t.xyz", 6), write_toy_set(tmp_path / "o.xyz", 3, seed=3)
+    read_frame_sets(DataOptions(train=train, validation=other), LossOptions())
+    with pytest.warns(UserWarning, match="^6 of the 9 validation frames are trained on, too"):
+        read_frame_sets(DataOptions(train=train, validation=(other, train)), LossOptions())
+
+
 def spread_of(frame):
     nothing = torch.zeros(len(frame.numbers), 3, dtype=torch.float64)
     return Spread(0.0, nothing, torch.zeros(3, 3), 1.0, torch.ones(len(frame.numbers)))

@@ -124,8 +124,8 @@ def test_training_from_a_store_gives_the_same_weights(tmp_path):
 @training
 def test_names_of_labels_are_for_the_files_beside_a_store(tmp_path):
     path = write_toy_run(tmp_path, "max_epochs = 1")
-    for name in ("toy", "val"):
-        source = write_toy_set(tmp_path / f"{name}.xyz", 16, seed=len(name))
+    for seed, name in enumerate(("toy", "val")):
+        source = write_toy_set(tmp_path / f"{name}.xyz", 16, seed=seed)
         source.write_text(source.read_text().replace("energy=", "dft_energy=").replace(":forces:", ":dft_forces:"))
     keys = 'energy_key = "dft_energy"\nforces_key = "dft_forces"'
     prepare(

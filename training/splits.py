@@ -1,6 +1,7 @@
 """Which frames are trained on, which are held back, and which are isolated atoms."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from openmm_allegro.training.config import DataOptions, LabelOptions, LossOption
 from openmm_allegro.training.data import read_frames
 from openmm_allegro.training.frames import Frame, check_energies, require_labels
 from openmm_allegro.training.store import Store, StoredFrames
-from openmm_allegro.training.sums import FrameSums, digest, sums_of_frames
+from openmm_allegro.training.sums import WITHOUT_STRESS, FrameSums, digest, sums_of_frames
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,20 @@ def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:
         else:
             require_labels(each, loss)
     _check_energies(frames, held_back, data.max_energy_deviation)
-    return FrameSets(frames, held_back, one_atom)
+    sets = FrameSets(frames, held_back, one_atom)
+    _warn_of_shared(sets)
+    return sets
+
+
+def _warn_of_shared(sets: FrameSets) -> None:
+    trained = {digest_of_frame[:WITHOUT_STRESS] for digest_of_frame in sets.train_digests}
+    shared = sum(digest_of_frame[:WITHOUT_STRESS] in trained for digest_of_frame in _digests(sets.validation))
+    if shared:
+        warnings.warn(
+            f"{shared} of the {len(sets.validation)} validation frames are trained on, too: their errors are smaller "
+            "than elsewhere, and the best model is chosen by them; keep them apart",
+            stacklevel=3,
+        )
 
 
 def sums_of(frames: Sequence[Frame]) -> FrameSums:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from openmm_allegro.training.frames import Array, Frame
 
+WITHOUT_STRESS = 16
+"""Bytes at the start of a frame's digest that do not depend on its stress."""
+
 
 @dataclass(frozen=True)
 class FrameSums:
@@ -92,11 +95,11 @@ def sums_of_frames(frames: Sequence[Frame]) -> FrameSums:
 
 
 def digest(frame: Frame) -> bytes:
-    """32 bytes that change when the frame or a label changes, the first half not with the stress.
+    """32 bytes that change when the frame or a label changes, the first `WITHOUT_STRESS` not with the stress.
 
-    So a frame is known by its first half whether or not its stress was read.
+    So a frame is known by these whether or not its stress was read.
     """
-    return _hash(replace(frame, stress=None))[:16] + _hash(frame)[16:]
+    return _hash(replace(frame, stress=None))[:WITHOUT_STRESS] + _hash(frame)[WITHOUT_STRESS:]
 
 
 def _hash(frame: Frame) -> bytes:
