@@ -41,9 +41,8 @@ def slab(
     divisor = math.gcd(*miller)  # with which ASE would leave gaps
     miller = (miller[0] // divisor, miller[1] // divisor, miller[2] // divisor)
     normal = np.array(miller) @ crystal.cell.reciprocal()
-    normal /= np.linalg.norm(normal)
     shifted = crystal.copy()
-    shifted.positions += OFF_THE_CUT * normal
+    shifted.positions += OFF_THE_CUT * normal / np.linalg.norm(normal)
     built = ase.build.surface(shifted, miller, layers, periodic=True)
     turn = _turn(crystal.cell, miller)
     built.positions *= turn

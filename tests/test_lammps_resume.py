@@ -24,11 +24,12 @@ from openmm_allegro.checkpoint import save_model
 from openmm_allegro.cli import main
 from openmm_allegro.lammps.checkpoint import saved_step
 from openmm_allegro.lammps.config import LammpsConfig, load_config
-from openmm_allegro.lammps.input import continued, thermostat_seed
+from openmm_allegro.lammps.input import continued, dynamics, thermostat_seed
 from openmm_allegro.lammps.launch import run_lammps
 from openmm_allegro.lammps.mpi_library import mpiexec
 from openmm_allegro.lammps.prepare import resume_config
 from openmm_allegro.simulation.reported_files import join, remove_cells
+from openmm_allegro.structure import read_structure
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:mdtraj")
 
@@ -341,6 +342,9 @@ def test_random_forces_do_not_come_back(inputs):
     assert 0 < thermostat_seed(config, 7) <= 8e8  # LAMMPS takes 9e8, and each rank adds its number
     assert thermostat_seed(small_run(inputs, 10, seed=5), 0) == 5
     assert "dump_modify frames unwrap yes delay 10" in lines
+    assert f"velocity all create 300.0 {thermostat_seed(config, 0)} mom" in dynamics(
+        config, read_structure(config.structure)
+    )
 
 
 @pytest.mark.parametrize("suffix", ["dcd", "xtc"])

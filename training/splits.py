@@ -30,7 +30,7 @@ class FrameSets:
         """Changes when the frames, their labels or their order change."""
         hashed = hashlib.sha256(f"{len(self.train)} {len(self.validation)}".encode())
         hashed.update(b"".join(self.train_digests))
-        hashed.update(b"".join(_digests(self.validation)))
+        hashed.update(b"".join(self.validation_digests))
         hashed.update(b"".join(_digests(self.one_atom)))
         return hashed.hexdigest()
 
@@ -38,6 +38,11 @@ class FrameSets:
     def train_digests(self) -> list[bytes]:
         """What identifies each frame that is trained on, and its labels."""
         return list(_digests(self.train))
+
+    @cached_property
+    def validation_digests(self) -> list[bytes]:
+        """The same of those that are held back."""
+        return list(_digests(self.validation))
 
 
 def _digests(frames: Sequence[Frame]) -> Iterable[bytes]:
@@ -78,7 +83,7 @@ def read_frame_sets(data: DataOptions, loss: LossOptions) -> FrameSets:
 
 def _warn_of_shared(sets: FrameSets) -> None:
     trained = {digest_of_frame[:WITHOUT_STRESS] for digest_of_frame in sets.train_digests}
-    shared = sum(digest_of_frame[:WITHOUT_STRESS] in trained for digest_of_frame in _digests(sets.validation))
+    shared = sum(digest_of_frame[:WITHOUT_STRESS] in trained for digest_of_frame in sets.validation_digests)
     if shared:
         warnings.warn(
             f"{shared} of the {len(sets.validation)} validation frames are trained on, too: their errors are smaller "

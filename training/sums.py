@@ -6,7 +6,7 @@ Symbols used in this file
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -99,11 +99,14 @@ def digest(frame: Frame) -> bytes:
 
     So a frame is known by these whether or not its stress was read.
     """
-    return _hash(replace(frame, stress=None))[:WITHOUT_STRESS] + _hash(frame)[WITHOUT_STRESS:]
+    with_stress = hashlib.sha256()
+    for value in (frame.numbers, frame.cell, frame.positions, frame.energy, frame.forces):
+        with_stress.update(_bytes(value))
+    without = with_stress.copy()
+    without.update(_bytes(None))
+    with_stress.update(_bytes(frame.stress))
+    return without.digest()[:WITHOUT_STRESS] + with_stress.digest()[WITHOUT_STRESS:]
 
 
-def _hash(frame: Frame) -> bytes:
-    hashed = hashlib.sha256()
-    for value in (frame.numbers, frame.cell, frame.positions, frame.energy, frame.forces, frame.stress):
-        hashed.update(b"none" if value is None else np.ascontiguousarray(value, dtype=np.float64).tobytes())
-    return hashed.digest()
+def _bytes(value: NDArray[np.int64] | Array | float | None) -> bytes:
+    return b"none" if value is None else np.ascontiguousarray(value, dtype=np.float64).tobytes()
