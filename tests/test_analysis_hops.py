@@ -57,6 +57,14 @@ def test_the_time_of_a_hop_is_that_of_its_frame():
     assert list(found.path) == [1]
 
 
+def test_atoms_at_rest_have_a_hop_function_of_zero():
+    """Their variance is one of roundings, which may be below zero and has no root."""
+    at_rest = np.random.default_rng(0).uniform(0, 5, (1, 50, 3)).repeat(40, axis=0)
+    function, apart = hop_function(at_rest, 5)
+    assert function == pytest.approx(0, abs=1e-12)
+    assert apart == pytest.approx(0, abs=1e-6)
+
+
 def test_rattling_and_a_brief_visit_are_no_hops():
     xyz = rattling((400, 5, 3), 0.03)
     xyz[200:204, 2] += np.array([0.3, 0.0, 0.0])  # back after 0.4 ps, less than half the window

@@ -277,3 +277,13 @@ def test_a_test_system_of_openmmtools_is_the_one_of_its_name():
 def test_an_unknown_test_system_is_named_with_the_known():
     with pytest.raises(ValueError, match="no test system `WatreBox`; did you mean `WaterBox`.*AlanineDipeptideVacuum"):
         openmmtools_system("WatreBox")
+
+
+def test_deuterium_is_heavy_hydrogen_to_ase():
+    topology, positions, box = water_box(2)
+    for atom in topology.atoms():
+        if atom.element.symbol == "H":
+            atom.element = app.element.deuterium
+    atoms = atoms_of_system((topology, positions, box))
+    assert atoms.get_chemical_formula() == "H4O2"
+    assert atoms.get_masses().sum() == pytest.approx(2 * 20.0276, abs=5e-3)  # OpenMM has the mass of the nucleus
